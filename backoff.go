@@ -1,0 +1,33 @@
+package registry
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const minBackoff = 50 * time.Millisecond
+
+// A backoff paces tries: from 50 ms, doubled at each failure up to MaxBackoff,
+// each drawn from its upper half, so that clients that lost the registry
+// together do not come back together.
+type backoff struct{ d time.Duration }
+
+func (b *backoff) next() time.Duration {
+	b.d = min(max(2*b.d, minBackoff), MaxBackoff)
+	return b.d/2 + rand.N(b.d/2)
+}
+
+func (b *backoff) reset() { b.d = 0 }
+
+// sleep returns after d, or sooner if ctx ends, and says whether ctx is alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}

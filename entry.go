@@ -1,0 +1,85 @@
+package registry
+
+import (
+	"errors"
+	"time"
+)
+
+type key struct{ service, id string }
+
+// An entry is what is wanted of one record, and how far that is. It exists
+// while the registry may hold the record on our account.
+type entry struct {
+	key
+	want    *registration // nil: withdrawn
+	gen     uint64        // of the newest wish
+	written uint64        // of the newest wish that the registry has confirmed
+	held    bool          // the session holds a record of want
+	there   bool          // the registry may hold a record on our account
+	queued  bool          // in ready or later
+	due     time.Time
+	pause   backoff
+	last    error // the newest failure; nil after a success
+	waiters []waiter
+}
+
+// A waiter is told when a wish is confirmed (nil) or has failed for good.
+type waiter struct {
+	gen uint64
+	ch  chan error
+}
+
+// tell answers those who wait for a wish up to gen.
+func (e *entry) tell(gen uint64, err error) {
+	rest := e.waiters[:0]
+	for _, w := range e.waiters {
+		if w.gen <= gen {
+			w.ch <- err
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	e.waiters = rest
+}
+
+// settle notes the outcome of writing e as r wanted it (nil: deleting it) at
+// gen. k.mu is held.
+func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
+	news := e.last == nil // a failure is logged once, not at every try
+	e.last = err
+	switch {
+	case err == nil:
+		e.written, e.there, e.held = gen, r != nil, r != nil && r == e.want
+		e.pause.reset()
+		if r != nil {
+			r.confirmed = true
+		}
+		e.tell(gen, nil)
+		if r == nil && e.want == nil {
+			delete(k.entries, e.key)
+		}
+	case errors.Is(err, ErrSuperseded):
+		e.last, e.there = nil, false
+		if e.want == r {
+			k.c.log.Warn("registry: superseded by a newer registration", "service", e.service, "instance", e.id)
+			k.finish(e, ErrSuperseded)
+		}
+	case permanent(err):
+		e.tell(gen, err)
+		switch {
+		case e.want != r: // it is about to be written otherwise
+		case r != nil && !r.confirmed:
+			r.end(err)
+			e.want, e.last = nil, nil
+			if e.there {
+				k.wish(e) // nothing stays registered
+			} else {
+				delete(k.entries, e.key)
+			}
+		case news:
+			k.c.log.Warn("registry: write refused: trying again", "service", e.service, "instance", e.id, "err", err)
+		}
+	default:
+		e.there = true // perhaps: nobody has said
+	}
+}

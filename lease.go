@@ -1,0 +1,104 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// renew keeps s alive: every third of its TTL, and sooner after a failure.
+func (k *keeper) renew(ctx context.Context, s Session, sent time.Time, cancel context.CancelCauseFunc) {
+	var pause backoff
+	next := sent.Add(s.TTL() / 3)
+	for sleep(ctx, time.Until(next)) {
+		call, done, sent := k.c.deadline(ctx, s.TTL()/4)
+		err := s.Renew(call)
+		done()
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err == nil:
+			pause.reset()
+			k.renewed(s.TTL(), sent)
+			next = sent.Add(s.TTL() / 3)
+		case errors.Is(err, ErrSessionLost):
+			cancel(err)
+			return
+		default:
+			k.doubted(err)
+			next = time.Now().Add(min(pause.next(), s.TTL()/8))
+		}
+	}
+}
+
+func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.doubt != nil {
+		k.c.log.Info("registry: session confirmed again")
+	}
+	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil
+}
+
+func (k *keeper) doubted(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.doubt == nil {
+		k.c.log.Warn("registry: session not renewed: trying again", "proven for", time.Until(k.proven).Round(time.Millisecond), "err", err)
+	}
+	k.doubt = err
+}
+
+// guard has records written again that the session has lost.
+func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCauseFunc) {
+	var pause backoff
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := s.Guard(ctx, k.lost)
+		if errors.Is(err, ErrSessionLost) {
+			cancel(err)
+			return
+		}
+		if time.Since(began) > s.TTL() {
+			pause.reset()
+		}
+		sleep(ctx, pause.next())
+	}
+}
+
+func (k *keeper) lost(service, id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e := k.entries[key{service, id}]; e != nil {
+		e.held = false
+		if e.want != nil {
+			k.c.log.Warn("registry: record lost to somebody else", "service", service, "instance", id)
+		}
+		k.enqueue(e)
+	}
+}
+
+// why says why r is not confirmed at the moment, or nil. k.mu is held.
+func (k *keeper) why(r *registration) error {
+	e := k.entries[r.key]
+	switch {
+	case e == nil || e.want != r:
+		return ErrClosed
+	case e.held && time.Now().Before(k.proven):
+		return e.last // an update that the registry refuses
+	case e.held:
+		return fmt.Errorf("the session has not been confirmed for its TTL of %v: %w", k.ttl, orElse(k.doubt, errNotYet))
+	case e.last != nil:
+		return e.last
+	}
+	return orElse(k.doubt, errNotYet)
+}
+
+func orElse(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}

@@ -1,0 +1,148 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const maxName = 128
+
+// wire is the value of a record: one line of JSON, the same on every backend.
+// Unknown fields are ignored, so that later versions can add some.
+type wire struct {
+	Addr  string            `json:"addr"`
+	Meta  map[string]string `json:"meta,omitempty"`
+	Owner string            `json:"owner,omitempty"`
+}
+
+func encode(in Instance, owner string) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // the registry's own tools show what the user wrote
+	if err := enc.Encode(wire{in.Addr, in.Meta, owner}); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
+	}
+	value := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	if len(value) > MaxRecord {
+		return nil, fmt.Errorf("%w: the record has %d bytes and may have %d: shorten the metadata", ErrTooLarge, len(value), MaxRecord)
+	}
+	return value, nil
+}
+
+// decode reads a record, whoever wrote it. An empty value is the oldest layout
+// in use, in which the name of the node is the address.
+func decode(service, id string, value []byte) (Instance, error) {
+	in := Instance{Service: service, ID: id, Addr: id}
+	if err := checkName("ID", id, true); err != nil {
+		return in, err
+	}
+	if len(value) > MaxRecord {
+		return in, fmt.Errorf("%w: %d bytes, over %d", ErrTooLarge, len(value), MaxRecord)
+	}
+	if len(value) > 0 {
+		var w wire
+		if err := json.Unmarshal(value, &w); err != nil {
+			return in, fmt.Errorf("not a record: %w", err)
+		}
+		in.Addr, in.Meta = w.Addr, w.Meta
+	}
+	return in, checkAddr(in.Addr)
+}
+
+// OwnerOf returns the Owner in the value of a record, or "" if it has none. A
+// Backend uses it to tell a record of the same registration from another's.
+func OwnerOf(value []byte) string {
+	var w wire
+	if json.Unmarshal(value, &w) != nil {
+		return ""
+	}
+	return w.Owner
+}
+
+// normalize applies the defaults of in, copies it and checks it.
+func normalize(in Instance) (Instance, error) {
+	if err := checkName("service", in.Service, false); err != nil {
+		return in, err
+	}
+	if err := checkAddr(in.Addr); err != nil {
+		return in, err
+	}
+	if in.ID == "" {
+		in.ID = in.Addr
+		if err := checkName("ID", in.ID, true); err != nil {
+			return in, fmt.Errorf("%w (the ID defaults to the address: set one)", err)
+		}
+	}
+	if err := checkName("ID", in.ID, true); err != nil {
+		return in, err
+	}
+	in.Meta = maps.Clone(in.Meta)
+	return in, checkMeta(in.Meta)
+}
+
+func checkMeta(meta map[string]string) error {
+	for k, v := range meta {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return fmt.Errorf("%w metadata: key %q or its value is not valid UTF-8", ErrInvalid, k)
+		}
+	}
+	return nil
+}
+
+// checkName allows what every registry stores and shows as it was written.
+func checkName(what, s string, id bool) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%w %s: it is empty", ErrInvalid, what)
+	case len(s) > maxName:
+		return fmt.Errorf("%w %s: %d bytes, over %d", ErrInvalid, what, len(s), maxName)
+	case s == "." || s == "..":
+		return fmt.Errorf("%w %s %q: it is a relative path", ErrInvalid, what, s)
+	}
+	for i := range len(s) {
+		c := s[i]
+		ok := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			strings.IndexByte("._-", c) >= 0 || id && strings.IndexByte(":[]%", c) >= 0
+		if !ok {
+			allowed := "A-Z a-z 0-9 . _ -"
+			if id {
+				allowed += " : [ ] %"
+			}
+			return fmt.Errorf("%w %s %q: byte %q at %d is not among %s", ErrInvalid, what, s, c, i, allowed)
+		}
+	}
+	return nil
+}
+
+func checkAddr(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w address %q: want host:port", ErrInvalid, addr)
+	case host == "":
+		return fmt.Errorf("%w address %q: it has no host that others could dial", ErrInvalid, addr)
+	case !utf8.ValidString(addr) || strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }):
+		return fmt.Errorf("%w address %q: it has characters that no address has", ErrInvalid, addr)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '+' {
+		return fmt.Errorf("%w address %q: the port must be a number from 1 to 65535", ErrInvalid, addr)
+	}
+	return nil
+}
+
+func checkOptions(o *Options) error {
+	if o.TTL < minTTL || o.TTL > maxTTL {
+		return fmt.Errorf("%w TTL %v: want %v to %v, or 0 for %v", ErrInvalid, o.TTL, minTTL, time.Duration(maxTTL), defaultTTL)
+	}
+	if o.MaxInstances < 1 {
+		return fmt.Errorf("%w MaxInstances %d: want 1 or more, or 0 for %d", ErrInvalid, o.MaxInstances, defaultMaxInstances)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package registry
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+)
+
+// A member is a record as read, and the instance in it if it can be used.
+type member struct {
+	value []byte
+	in    Instance
+	bad   bool
+}
+
+// A sink is the watch as one attempt of the backend's Watch may change it.
+type sink struct {
+	w      *watch
+	cancel context.CancelCauseFunc
+}
+
+func (s *sink) Reset(recs []Record, version string) {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !s.fits(len(recs)) {
+		return
+	}
+	gone := maps.Clone(w.set)
+	changed := false
+	for _, rec := range recs {
+		delete(gone, rec.ID)
+		changed = w.put(rec) || changed
+	}
+	for id := range gone {
+		changed = w.remove(id) || changed
+	}
+	w.current(version, changed)
+}
+
+func (s *sink) Apply(put []Record, gone []string, version string) {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(w.set) - len(gone)
+	for _, rec := range put {
+		if _, had := w.set[rec.ID]; !had {
+			n++
+		}
+	}
+	if !s.fits(n) {
+		return
+	}
+	changed := false
+	for _, id := range gone {
+		changed = w.remove(id) || changed
+	}
+	for _, rec := range put {
+		changed = w.put(rec) || changed
+	}
+	w.current(version, changed)
+}
+
+// fits ends the attempt if the set would have more than MaxInstances records:
+// the last good one stays.
+func (s *sink) fits(n int) bool {
+	if n > s.w.c.opts.MaxInstances {
+		s.cancel(s.w.c.tooMany(n))
+		return false
+	}
+	return true
+}
+
+// put and remove change one member, and report whether that can be seen.
+// w.mu is held.
+func (w *watch) put(rec Record) bool {
+	old, had := w.set[rec.ID]
+	if had && bytes.Equal(old.value, rec.Value) {
+		return false
+	}
+	m := member{value: rec.Value}
+	var err error
+	if m.in, err = decode(w.service, rec.ID, rec.Value); err != nil {
+		m.bad = true
+		w.c.log.Warn("registry: record skipped: it is not one of ours", "service", w.service, "instance", rec.ID, "err", err)
+	}
+	w.remove(rec.ID)
+	w.set[rec.ID] = m
+	w.stale[rec.ID] = true
+	if m.bad {
+		w.skipped++
+	}
+	return true
+}
+
+func (w *watch) remove(id string) bool {
+	old, had := w.set[id]
+	if !had {
+		return false
+	}
+	delete(w.set, id)
+	w.stale[id] = true
+	if old.bad {
+		w.skipped--
+	}
+	return true
+}
+
+// snapshot brings snap up to date by merging what has changed into the sorted
+// list that is there: readers of a large service do not pay for sorting it
+// again. w.mu is held.
+func (w *watch) snapshot() Snapshot {
+	if len(w.stale) > 0 {
+		ids := slices.Sorted(maps.Keys(w.stale))
+		old := w.snap.Instances
+		list := make([]Instance, 0, len(w.set))
+		for _, id := range ids {
+			n, found := slices.BinarySearchFunc(old, id, func(in Instance, id string) int { return cmp.Compare(in.ID, id) })
+			list = append(list, old[:n]...)
+			if found {
+				n++
+			}
+			old = old[n:]
+			if m, ok := w.set[id]; ok && !m.bad {
+				list = append(list, m.in)
+			}
+		}
+		w.snap.Instances = append(list, old...)
+		clear(w.stale)
+	}
+	w.snap.Err = w.trouble
+	w.snap.Confirmed = w.confirmed
+	w.snap.Skipped = w.skipped
+	return w.snap
+}

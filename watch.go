@@ -1,0 +1,262 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A watch is what all readers of one service share: one Watch of the backend,
+// the set that it has brought, and the last snapshot made of it. Its run
+// goroutine keeps the backend's Watch going; readers build snapshots.
+type watch struct {
+	c       *core
+	service string
+	ctx     context.Context // ends with the last reader, or with the Registry
+	cancel  context.CancelCauseFunc
+	readers int // guarded by c.mu
+
+	mu        sync.Mutex
+	set       map[string]member // by record ID
+	stale     map[string]bool   // IDs in which snap differs from set
+	snap      Snapshot
+	skipped   int
+	known     bool   // a first set has come
+	version   string // the backend's, of the newest set
+	resets    uint64 // sets and changes that the backend has brought
+	confirmed time.Time
+	trouble   error         // what Snapshot.Err shows
+	shown     *time.Timer   // will set trouble, unless the watch comes back before
+	rev       uint64        // changes whenever readers have something new to see
+	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
+	last      error         // the newest failure, for readers that wait for the first set
+	final     error         // why the watch is over
+}
+
+func newWatch(c *core, service string) *watch {
+	w := &watch{c: c, service: service, set: map[string]member{}, stale: map[string]bool{}}
+	w.ctx, w.cancel = context.WithCancelCause(c.ctx)
+	return w
+}
+
+// next waits for something newer than rev seen, and returns it.
+func (w *watch) next(ctx context.Context, seen uint64) (Snapshot, uint64, error) {
+	for {
+		w.mu.Lock()
+		var err error
+		switch {
+		case w.c.ctx.Err() != nil:
+			err = ErrClosed
+		case ctx.Err() != nil:
+			var last error
+			if !w.known {
+				last = w.last
+			}
+			err = w.c.ended(ctx, last)
+		case w.final != nil:
+			err = w.final
+		case w.known && w.rev != seen:
+			snap, rev := w.snapshot(), w.rev
+			w.mu.Unlock()
+			return snap, rev, nil
+		}
+		if w.changed == nil {
+			w.changed = make(chan struct{})
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		if err != nil {
+			return Snapshot{}, seen, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		case <-w.c.ctx.Done():
+		}
+	}
+}
+
+// bump tells the readers that there is something new. w.mu is held.
+func (w *watch) bump() {
+	w.rev++
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+}
+
+// current notes that the set is the registry's as of now. w.mu is held.
+func (w *watch) current(version string, changed bool) {
+	w.version = version
+	w.resets++
+	w.last = nil
+	w.confirmed = time.Now()
+	if w.shown != nil {
+		w.shown.Stop()
+		w.shown = nil
+	}
+	if !w.known || changed || w.trouble != nil {
+		if w.trouble != nil {
+			w.c.log.Info("registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped)
+		}
+		w.known, w.trouble = true, nil
+		w.bump()
+	}
+}
+
+// troubled notes that the set is no longer confirmed, and reports whether that
+// ends the watch: a refusal before the first set does. Readers are told at once
+// if it is not to pass by itself, and otherwise when it has lasted: a link that
+// breaks and comes back is none of their business.
+func (w *watch) troubled(err error) (over bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case !w.known && permanent(err):
+		w.final = err
+		w.bump()
+		return true
+	case !w.known:
+		w.last = err
+	case permanent(err) || errors.Is(err, errUnanswered):
+		w.show(err)
+	case w.shown == nil && w.trouble == nil:
+		w.shown = time.AfterFunc(w.c.opts.TTL, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.shown != nil {
+				w.show(err)
+			}
+		})
+	}
+	return false
+}
+
+// show makes err the state that readers see. w.mu is held.
+func (w *watch) show(err error) {
+	if w.shown != nil {
+		w.shown.Stop()
+		w.shown = nil
+	}
+	if w.trouble == nil {
+		err = w.c.wrap("watch", w.service, "", err)
+		w.c.log.Warn("registry: watch not confirmed: the last good set stays", "service", w.service, "err", err)
+		w.trouble = err
+		w.bump()
+	}
+}
+
+// run keeps the backend's Watch going until w.ctx ends, or the registry refuses
+// before it has ever answered.
+func (w *watch) run() {
+	defer w.cancel(nil)
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.shown != nil {
+			w.shown.Stop()
+			w.shown = nil
+		}
+	}()
+	var pause backoff
+	for w.ctx.Err() == nil {
+		before := w.progress()
+		err := w.attempt()
+		if w.ctx.Err() != nil {
+			return
+		}
+		if w.progress() != before {
+			pause.reset()
+		}
+		if w.troubled(err) {
+			return
+		}
+		d := pause.next()
+		if permanent(err) {
+			d = MaxBackoff
+		}
+		sleep(w.ctx, d)
+	}
+}
+
+func (w *watch) progress() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.resets
+}
+
+var (
+	errUnanswered = errors.New("the registry does not answer")
+	errMissed     = errors.New("the watch missed a change")
+)
+
+// attempt is one Watch of the backend, verified while it lasts. It returns why
+// it ended.
+func (w *watch) attempt() error {
+	ctx, cancel := context.WithCancelCause(w.ctx)
+	var wg sync.WaitGroup
+	if !w.c.opts.NoVerify {
+		wg.Go(func() { w.verify(ctx, cancel) })
+	}
+	err := w.c.b.Watch(ctx, w.service, &sink{w, cancel})
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // the reason, where Watch can only tell that ctx ended
+	}
+	cancel(nil)
+	wg.Wait()
+	if err == nil {
+		err = errors.New("the backend's watch ended without a reason")
+	}
+	return err
+}
+
+// verify asks twice every TTL whether the set that is shown is still the
+// registry's, and ends the attempt if it is not or if nobody answers: so a
+// half-open link is noticed within 2/3 TTL, and a lost event within one.
+func (w *watch) verify(ctx context.Context, cancel context.CancelCauseFunc) {
+	ttl := w.c.opts.TTL
+	for every := ttl / 2; sleep(ctx, every); {
+		for doubts := 0; ; doubts++ {
+			w.mu.Lock()
+			version, resets, known := w.version, w.resets, w.known
+			w.mu.Unlock()
+			if !known {
+				break
+			}
+			call, done, _ := w.c.deadline(ctx, ttl/6)
+			same, err := w.c.b.Current(call, w.service, version)
+			done()
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				if errors.Is(err, context.DeadlineExceeded) {
+					err = fmt.Errorf("%w: %w", errUnanswered, err)
+				}
+				cancel(err)
+				return
+			}
+			w.mu.Lock()
+			moved := w.resets != resets
+			if same && !moved {
+				w.confirmed = time.Now()
+			}
+			w.mu.Unlock()
+			if same || moved {
+				break
+			}
+			// The news may be under way. If it has not come by the next look, at
+			// a set that did not move in between, it was lost.
+			if doubts > 0 {
+				w.c.log.Warn("registry: watch missed a change: reading the whole set again", "service", w.service)
+				cancel(errMissed)
+				return
+			}
+			if !sleep(ctx, ttl/6) {
+				return
+			}
+		}
+	}
+}
