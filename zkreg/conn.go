@@ -1,0 +1,284 @@
+package zkreg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-zookeeper/zk"
+)
+
+// A conn is a connection of the client library, which knows no contexts, keeps
+// to itself what the server granted, and goes on by itself with a new session
+// when one has expired.
+type conn struct {
+	b      *Backend
+	zk     *zk.Conn
+	events <-chan zk.Event
+	single bool // no second session after the first: what owns nodes must know
+	ctx    context.Context
+	cancel context.CancelFunc
+	calls  sync.WaitGroup
+
+	mu      sync.Mutex
+	link    *link         // the newest TCP connection
+	up      bool          // it has a session
+	expired bool          // single, and the session is over
+	granted time.Duration // the session timeout
+	dialled time.Time     // when link was made
+	fails   int           // dials and handshakes that failed
+	streak  int           // those since there was a session
+	why     error         // the newest of these
+	changed chan struct{} // closed and made anew when one of these changes
+
+	watches watches
+}
+
+// open starts a connection, and does not wait for it.
+func (b *Backend) open(timeout time.Duration, single bool) (*conn, error) {
+	c := &conn{b: b, single: single, changed: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.watches.init()
+	var err error
+	c.zk, c.events, err = zk.Connect(b.servers, timeout,
+		zk.WithHostProvider(&hosts{}),
+		zk.WithDialer(c.dial),
+		zk.WithEventCallback(c.event),
+		zk.WithLogger(debugLog{}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", registry.ErrInvalid, err)
+	}
+	return c, nil
+}
+
+// debugLog takes what the client library has to say.
+type debugLog struct{}
+
+func (debugLog) Printf(format string, args ...any) {
+	slog.Debug("zookeeper client: " + fmt.Sprintf(format, args...))
+}
+
+func (c *conn) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// failed notes why there is no connection.
+func (c *conn) failed(err error) {
+	c.change(func() { c.fails++; c.streak++; c.why = err })
+}
+
+// event is called by the client library, which waits for it.
+func (c *conn) event(ev zk.Event) {
+	if ev.Type != zk.EventSession {
+		c.watches.fired(ev)
+		return
+	}
+	switch ev.State {
+	case zk.StateHasSession:
+		c.change(func() { c.up, c.streak, c.granted = true, 0, c.link.granted() })
+	case zk.StateExpired:
+		c.change(func() { c.expired = c.single })
+	case zk.StateDisconnected:
+		c.mu.Lock()
+		up := c.up
+		c.mu.Unlock()
+		if up {
+			c.change(func() { c.up = false })
+		} else {
+			c.failed(fmt.Errorf("%s ended the connection without granting a session", ev.Server))
+		}
+	}
+}
+
+var errClosed = fmt.Errorf("connection %w", registry.ErrClosed)
+
+// ready waits for a session, until each server has failed once.
+func (c *conn) ready(ctx context.Context) error {
+	before := -1
+	for {
+		c.mu.Lock()
+		up, expired, fails, why, changed := c.up, c.expired, c.fails, c.why, c.changed
+		c.mu.Unlock()
+		if before < 0 {
+			before = fails
+		}
+		switch {
+		case expired:
+			return fmt.Errorf("%w: the server says that it has expired", registry.ErrSessionLost)
+		case c.ctx.Err() != nil:
+			return errClosed
+		case up:
+			return nil
+		case fails-before >= len(c.b.servers):
+			return fmt.Errorf("no server can be reached; the last: %w", why)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if why != nil {
+				return fmt.Errorf("%w; the last: %w", context.Cause(ctx), why)
+			}
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// down returns a channel that is closed when the state changes, and whether
+// there is a session now.
+func (c *conn) down() (changed <-chan struct{}, up bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed, c.up
+}
+
+// call makes a request with ctx. When nothing at all has come over the link
+// from the request to ctx's deadline, the link is dead, and is dropped, so that
+// the client library makes another; the session goes on.
+func call[T any](ctx context.Context, c *conn, f func() (T, error)) (T, error) {
+	var zero T
+	if err := c.ready(ctx); err != nil {
+		return zero, err
+	}
+	type answer struct {
+		v   T
+		err error
+	}
+	answered := make(chan answer, 1)
+	c.mu.Lock()
+	link := c.link
+	c.mu.Unlock()
+	sent := time.Now()
+	c.calls.Go(func() {
+		v, err := f()
+		answered <- answer{v, err}
+	})
+	select {
+	case a := <-answered:
+		return a.v, c.explain(a.err)
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && link.silent(sent) {
+			_ = link.Close()
+		}
+		return zero, fmt.Errorf("%s: %w", c.zk.Server(), context.Cause(ctx))
+	}
+}
+
+// explain turns the client library's errors into ours.
+func (c *conn) explain(err error) error {
+	switch {
+	case err == nil, isNode(err):
+		return err
+	case errors.Is(err, zk.ErrNoAuth), errors.Is(err, zk.ErrAuthFailed), errors.Is(err, zk.ErrInvalidACL):
+		return fmt.Errorf("%w: %s: %w", registry.ErrDenied, c.zk.Server(), err)
+	case errors.Is(err, zk.ErrSessionExpired) && c.single:
+		return fmt.Errorf("%w: %s: %w", registry.ErrSessionLost, c.zk.Server(), err)
+	}
+	return fmt.Errorf("%s: %w", c.zk.Server(), err)
+}
+
+// isNode reports whether err is about the state of a node, for the caller to
+// look at.
+func isNode(err error) bool {
+	return errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrNodeExists) ||
+		errors.Is(err, zk.ErrBadVersion) || errors.Is(err, zk.ErrNotEmpty)
+}
+
+func (c *conn) sync(ctx context.Context, path string) error {
+	_, err := call(ctx, c, func() (string, error) { return c.zk.Sync(path) })
+	return err
+}
+
+// children returns the names below path, none if there is no such node.
+func (c *conn) children(ctx context.Context, path string) ([]string, error) {
+	l, err := c.list(ctx, path, func() ([]string, *zk.Stat, error) { return c.zk.Children(path) })
+	return l.names, err
+}
+
+type listing struct {
+	names []string
+	stat  *zk.Stat // nil: no such node
+}
+
+func (c *conn) list(ctx context.Context, path string, f func() ([]string, *zk.Stat, error)) (listing, error) {
+	l, err := call(ctx, c, func() (l listing, err error) {
+		l.names, l.stat, err = f()
+		return l, err
+	})
+	if errors.Is(err, zk.ErrNoNode) {
+		return listing{}, nil
+	}
+	return l, err
+}
+
+// stat returns nil if there is no node at path.
+func (c *conn) stat(ctx context.Context, path string) (*zk.Stat, error) {
+	return call(ctx, c, func() (*zk.Stat, error) {
+		ok, st, err := c.zk.Exists(path)
+		if !ok || err != nil {
+			st = nil
+		}
+		return st, err
+	})
+}
+
+// A node is what get reads.
+type node struct {
+	value []byte
+	stat  *zk.Stat
+}
+
+// get returns nil if there is no node at path.
+func (c *conn) get(ctx context.Context, path string) (*node, error) {
+	n, err := call(ctx, c, func() (*node, error) {
+		v, st, err := c.zk.Get(path)
+		return &node{v, st}, err
+	})
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// close ends the session, and returns when nothing of the connection is left.
+// It reports whether the server has answered.
+func (c *conn) close(ctx context.Context) (confirmed bool) {
+	_, up := c.down()
+	c.change(c.cancel) // from now on nothing is dialled
+	c.mu.Lock()
+	link := c.link
+	c.mu.Unlock()
+	sent := time.Now()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c.zk.Close()
+	}()
+	if !up && link != nil {
+		_ = link.Close()
+	}
+	select {
+	case <-closed:
+		confirmed = up && link.heard(sent)
+	case <-ctx.Done():
+	}
+	if link != nil {
+		_ = link.Close()
+	}
+	<-closed
+	for range c.events { // until the client library's loop has ended
+	}
+	c.calls.Wait()
+	return confirmed
+}

@@ -1,0 +1,285 @@
+package zkreg
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-zookeeper/zk"
+)
+
+// watches is what the server watches for us on one connection. A watch there is
+// for one event, and the client has no way to take one back: so each path has at
+// most one, and who reads a path again while its watch stands reads without.
+//
+// What was read under a watch that stands is still so. A Watch that begins anew
+// after the link broke therefore reads only what has changed, not 10,000 nodes.
+type watches struct {
+	mu        sync.Mutex
+	armed     map[string]*watched  // by path
+	listeners map[string]*listener // by parent path: the Watch under way
+	nodes     func(path string)    // told of each event; nil: nobody
+}
+
+// A watched path. Its value is what was read last under the watch.
+type watched struct {
+	value []byte
+	fresh bool // value has been read
+}
+
+// A listener gathers what has happened below one parent.
+type listener struct {
+	list    bool            // children came or went
+	changed map[string]bool // paths of children whose watch has fired
+	wake    chan struct{}   // capacity 1
+}
+
+func (w *watches) init() {
+	w.armed, w.listeners = map[string]*watched{}, map[string]*listener{}
+}
+
+// fired is called for each event, in order with the answers to requests: before
+// that of any request which sees the change.
+func (w *watches) fired(ev zk.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.armed, ev.Path)
+	if w.nodes != nil {
+		w.nodes(ev.Path)
+	}
+	if l := w.listeners[ev.Path]; l != nil {
+		l.list = true
+		l.nudge()
+	}
+	if i := strings.LastIndexByte(ev.Path, '/'); i >= 0 {
+		if l := w.listeners[ev.Path[:i]]; l != nil {
+			l.changed[ev.Path] = true
+			// A deletion moves the parent too, whose event is on its way.
+			if ev.Type != zk.EventNodeDeleted {
+				l.nudge()
+			}
+		}
+	}
+}
+
+// tell has nodes called with the path of each event.
+func (w *watches) tell(nodes func(path string)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nodes = nodes
+}
+
+func (l *listener) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// listen begins to gather for parent. Everything counts as changed at first.
+func (w *watches) listen(parent string) *listener {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := &listener{list: true, changed: map[string]bool{}, wake: make(chan struct{}, 1)}
+	w.listeners[parent] = l
+	return l
+}
+
+// ignore ends listen. If the link is well, nobody is coming back for the values.
+func (w *watches) ignore(parent string, l *listener, forget bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.listeners[parent] == l {
+		delete(w.listeners, parent)
+	}
+	if forget {
+		for path, n := range w.armed {
+			if i := strings.LastIndexByte(path, '/'); path[:i] == parent {
+				n.value, n.fresh = nil, false
+			}
+		}
+	}
+}
+
+// takeList returns whether children came or went since it was last called.
+func (w *watches) takeList(l *listener) (list bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list, l.list = l.list, false
+	return list
+}
+
+// takeChanged returns the paths of children whose watch has fired since then.
+func (w *watches) takeChanged(l *listener) map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed := l.changed
+	l.changed = map[string]bool{}
+	return changed
+}
+
+// arm returns the watch on path, and whether the caller has to set it: it is
+// noted before the request goes out, as the event may come before the answer is
+// looked at.
+func (w *watches) arm(path string) (n *watched, set bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n = w.armed[path]
+	if n == nil {
+		n = &watched{}
+		w.armed[path] = n
+		return n, true
+	}
+	return n, false
+}
+
+// unarm takes back an arm that has failed.
+func (w *watches) unarm(path string, n *watched) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.armed[path] == n {
+		delete(w.armed, path)
+	}
+}
+
+// watchList reads the names below parent, with the watch armed.
+func (c *conn) watchList(ctx context.Context, parent string) (listing, error) {
+	n, set := c.watches.arm(parent)
+	if !set {
+		return c.list(ctx, parent, func() ([]string, *zk.Stat, error) { return c.zk.Children(parent) })
+	}
+	armed := func() ([]string, *zk.Stat, error) {
+		names, st, _, err := c.zk.ChildrenW(parent)
+		return names, st, err
+	}
+	l, err := c.list(ctx, parent, armed)
+	if err == nil && l.stat == nil { // no parent yet: wait for it to come
+		var exists bool
+		exists, err = call(ctx, c, func() (bool, error) {
+			ok, _, _, err := c.zk.ExistsW(parent)
+			return ok, err
+		})
+		if exists { // it has just come
+			l, err = c.list(ctx, parent, armed)
+		}
+	}
+	if err != nil {
+		c.watches.unarm(parent, n)
+	}
+	return l, err
+}
+
+// watchNode reads the node at path, with the watch armed; ok is false if there
+// is none.
+func (c *conn) watchNode(ctx context.Context, path string) (value []byte, ok bool, err error) {
+	n, set := c.watches.arm(path)
+	c.watches.mu.Lock()
+	if n.fresh {
+		defer c.watches.mu.Unlock()
+		return n.value, true, nil
+	}
+	c.watches.mu.Unlock()
+	value, err = call(ctx, c, func() (v []byte, err error) {
+		if set {
+			v, _, _, err = c.zk.GetW(path)
+		} else {
+			v, _, err = c.zk.Get(path)
+		}
+		return v, err
+	})
+	if err != nil {
+		if set {
+			c.watches.unarm(path, n)
+		}
+		if errors.Is(err, zk.ErrNoNode) {
+			return nil, false, nil
+		}
+		return nil, false, err
+	}
+	c.watches.mu.Lock()
+	n.value, n.fresh = value, true
+	c.watches.mu.Unlock()
+	return value, true, nil
+}
+
+// Watch lists the names when the parent's watch fires, and reads the nodes that
+// are new or whose own watch has fired.
+func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink) (err error) {
+	c, err := b.read(ctx)
+	if err != nil {
+		return err
+	}
+	parent := b.path(service)
+	l := c.watches.listen(parent)
+	defer func() { c.watches.ignore(parent, l, ctx.Err() != nil) }()
+	var (
+		known   = map[string]bool{} // names that the sink has
+		version string
+		first   = true
+	)
+	for {
+		changed, up := c.down()
+		if !up {
+			return errors.New("the connection to " + c.zk.Server() + " broke")
+		}
+		list := c.watches.takeList(l)
+		var read, gone []string
+		if list {
+			now, err := c.watchList(ctx, parent)
+			if err != nil {
+				return err
+			}
+			version = versionOf(now.stat)
+			fired := c.watches.takeChanged(l) // with what the listing has seen already
+			was := known
+			known = make(map[string]bool, len(now.names))
+			for _, name := range now.names {
+				known[name] = true
+				if !was[name] || fired[parent+"/"+name] {
+					read = append(read, name)
+				}
+				delete(was, name)
+			}
+			for name := range was {
+				gone = append(gone, name)
+			}
+		} else {
+			for path := range c.watches.takeChanged(l) {
+				if name := path[len(parent)+1:]; known[name] {
+					read = append(read, name)
+				}
+			}
+		}
+		put := make([]registry.Record, 0, len(read))
+		var mu sync.Mutex
+		err = parallel(len(read), func(i int) error {
+			value, ok, err := c.watchNode(ctx, parent+"/"+read[i])
+			mu.Lock()
+			defer mu.Unlock()
+			if ok {
+				put = append(put, registry.Record{Service: service, ID: read[i], Value: value})
+			} else if err == nil { // it went since, and the next listing comes
+				delete(known, read[i])
+				gone = append(gone, read[i])
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if first {
+			sink.Reset(put, version)
+			first = false
+		} else if list || len(put)+len(gone) > 0 {
+			sink.Apply(put, gone, version)
+		}
+		select {
+		case <-l.wake:
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

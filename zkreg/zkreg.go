@@ -1,0 +1,234 @@
+// Package zkreg keeps a registry in ZooKeeper: each instance is an ephemeral
+// node <root>/<service>/<id>, which the server deletes when the session of its
+// owner ends.
+//
+// Importing it lets [registry.Open] open "zk://h1:2181,h2:2181/root". Programs
+// that need more than a URL can say use [New].
+//
+// A Registry on ZooKeeper has up to two connections: one whose session owns what
+// it registers, from the first Register on, and one for Lookup and Watch.
+// Parent nodes are persistent, made as needed, and never removed.
+//
+// Nodes that other programs write are read too: a child named "ip:port" without
+// data is an instance at that address.
+package zkreg
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-zookeeper/zk"
+)
+
+func init() {
+	registry.RegisterScheme("zk", func(_ context.Context, u *url.URL) (registry.Backend, error) {
+		if _, err := registry.Params(u); err != nil {
+			return nil, err
+		}
+		servers, err := registry.Servers(u, strconv.Itoa(zk.DefaultPort))
+		if err != nil {
+			return nil, err
+		}
+		return New(servers, &Options{Root: u.Path}), nil
+	})
+}
+
+// Options configure a Backend. The zero value and nil work.
+type Options struct {
+	// Root is the path under which the services are kept: "", or one that
+	// begins with a slash and does not end in one. It is made as needed.
+	Root string
+
+	// Dial opens a connection to one server, instead of a net.Dialer: for TLS
+	// or a proxy. It returns soon after ctx ends.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// readerTimeout is the session timeout asked for by the connection that reads.
+// Nothing hangs on that session but the watches, and a dead link is found out
+// by Current, so it need not be short. Servers grant 20 ticks at the most.
+const readerTimeout = 10 * time.Second
+
+// inFlight bounds the reads under way at once. The client sends one request for
+// each call, so that many goroutines wait; beyond some hundred it gets no
+// faster.
+const inFlight = 256
+
+// Backend is a [registry.Backend] on ZooKeeper. It is safe for concurrent use.
+type Backend struct {
+	servers []string
+	opts    Options
+
+	mu     sync.Mutex
+	reader *conn // opened by the first read
+	closed bool
+}
+
+// New returns a Backend on an ensemble, each server as host:port. It does not
+// connect yet. Give it to [registry.New], which closes it.
+func New(servers []string, opts *Options) *Backend {
+	b := &Backend{servers: slices.Clone(servers)}
+	if opts != nil {
+		b.opts = *opts
+	}
+	if b.opts.Dial == nil {
+		b.opts.Dial = new(net.Dialer).DialContext
+	}
+	return b
+}
+
+func (b *Backend) String() string { return "zookeeper " + strings.Join(b.servers, ",") }
+
+func (b *Backend) path(service string) string { return b.opts.Root + "/" + service }
+
+// reserved is what ZooKeeper keeps for itself at the top of its tree.
+func (b *Backend) reserved(service string) bool { return b.opts.Root == "" && service == "zookeeper" }
+
+// read returns the connection for reads, once it has a session.
+func (b *Backend) read(ctx context.Context) (*conn, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil, registry.ErrClosed
+	}
+	if b.reader == nil {
+		c, err := b.open(readerTimeout, false)
+		if err != nil {
+			b.mu.Unlock()
+			return nil, err
+		}
+		b.reader = c
+	}
+	c := b.reader
+	b.mu.Unlock()
+	return c, c.ready(ctx)
+}
+
+// Lookup reads through the leader: what a follower has may be old.
+func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record, error) {
+	c, err := b.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parent := b.path(service)
+	if err := c.sync(ctx, parent); err != nil {
+		return nil, err
+	}
+	names, err := c.children(ctx, parent)
+	if err != nil {
+		return nil, err
+	}
+	recs := make([]registry.Record, len(names))
+	err = parallel(len(names), func(i int) error {
+		n, err := c.get(ctx, parent+"/"+names[i])
+		if n != nil {
+			recs[i] = registry.Record{Service: service, ID: names[i], Value: n.value}
+		}
+		return err
+	})
+	// A node that went after its name was read is no record.
+	return slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" }), err
+}
+
+func (b *Backend) Services(ctx context.Context) ([]string, error) {
+	c, err := b.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	top := b.opts.Root
+	if top == "" {
+		top = "/"
+	}
+	if err := c.sync(ctx, top); err != nil {
+		return nil, err
+	}
+	names, err := c.children(ctx, top)
+	if err != nil {
+		return nil, err
+	}
+	err = parallel(len(names), func(i int) error {
+		st, err := c.stat(ctx, b.path(names[i]))
+		if err == nil && (st == nil || st.NumChildren == 0 || b.reserved(names[i])) {
+			names[i] = ""
+		}
+		return err
+	})
+	return slices.DeleteFunc(names, func(s string) bool { return s == "" }), err
+}
+
+// Current compares what ZooKeeper counts for the parent: every child that comes
+// or goes moves it, and so does an update, which is made as both.
+func (b *Backend) Current(ctx context.Context, service, version string) (bool, error) {
+	c, err := b.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	st, err := c.stat(ctx, b.path(service))
+	return versionOf(st) == version, err
+}
+
+// versionOf tells the sets of children that a parent ever has apart, also when
+// the parent is deleted and made again.
+func versionOf(parent *zk.Stat) string {
+	if parent == nil {
+		return "absent"
+	}
+	return fmt.Sprintf("%d.%d.%d", parent.Czxid, parent.Cversion, parent.Pzxid)
+}
+
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	c := b.reader
+	b.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c.close(ctx) // nothing hangs on the reader's session
+	return nil
+}
+
+// parallel calls f for 0 to n-1 with bounded concurrency. After an error it
+// starts no more, and returns that.
+func parallel(n int, f func(i int) error) error {
+	if n == 1 {
+		return f(0)
+	}
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		next int
+		fail error
+	)
+	for range min(n, inFlight) {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := i >= n || fail != nil
+				mu.Unlock()
+				if stop {
+					return
+				}
+				if err := f(i); err != nil {
+					mu.Lock()
+					fail = err
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return fail
+}
