@@ -1,0 +1,7 @@
+package main
+
+// The backends of this program: each import makes one URL scheme known.
+import (
+	_ "github.com/go-rollcall/registry/memreg"
+	_ "github.com/go-rollcall/registry/zkreg"
+)

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// An output collects what a command writes, and lets a test wait for it.
+type output struct {
+	mu      sync.Mutex
+	b       bytes.Buffer
+	changed chan struct{}
+}
+
+func newOutput() *output { return &output{changed: make(chan struct{})} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// await returns the submatches of the first match of re.
+func (o *output) await(t *testing.T, re string) []string {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		o.mu.Lock()
+		m, changed := regexp.MustCompile(re).FindStringSubmatch(o.b.String()), o.changed
+		o.mu.Unlock()
+		if m != nil {
+			return m
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			t.Fatalf("no %q in:\n%s", re, o)
+		}
+	}
+}
+
+// serveOn runs serve on two free ports until the test ends, and returns their
+// addresses once they are announced.
+func serveOn(t *testing.T, url string) []string {
+	ctx, cancel := context.WithCancel(context.Background())
+	logs, status := newOutput(), make(chan int, 1)
+	go func() {
+		status <- run(ctx, []string{"serve", "--registry", url, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--drain", "0s"}, io.Discard, logs)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if s := <-status; s != exitOK {
+			t.Errorf("serve ended with status %d:\n%s", s, logs)
+		}
+	})
+	m := logs.await(t, `(?s)announced" backend=`+url+` service=go_servers instance=(\S+).*announced" .*instance=(\S+)`)
+	return m[1:]
+}
+
+func TestGetText(t *testing.T) {
+	url := "mem://" + t.Name()
+	addrs := serveOn(t, url)
+	t.Setenv(envRegistry, url) // instead of the flag
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--requests", "40", "--interval", "0s"}, &stdout, &stderr); s != exitOK || stderr.Len() > 0 {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+	lines := strings.Split(strings.TrimSuffix(stdout.String(), "\n"), "\n")
+	if len(lines) != 2*40+4 {
+		t.Fatalf("%d lines:\n%s", len(lines), &stdout)
+	}
+	for i := 0; i < 80; i += 2 {
+		addr, ok := strings.CutPrefix(lines[i], "connect host: ")
+		if !ok || addr != addrs[0] && addr != addrs[1] || !strings.HasPrefix(lines[i+1], addr+": 20") {
+			t.Errorf("lines %q, %q", lines[i], lines[i+1])
+		}
+	}
+	summary := strings.Join(lines[80:], "\n")
+	want := `^requests: 40, failures: 0\nanswers by 127.0.0.1:\d+: \d+\nanswers by 127.0.0.1:\d+: \d+\nlatency: p50 \S+s, p99 \S+s$`
+	if !regexp.MustCompile(want).MatchString(summary) {
+		t.Errorf("summary:\n%s", summary)
+	}
+}
+
+func TestGetJSON(t *testing.T) {
+	url := "mem://" + t.Name()
+	addrs := serveOn(t, url)
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "5", "--interval", "1ms", "--output", "json"}, &stdout, &stderr); s != exitOK {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+	dec := json.NewDecoder(&stdout)
+	for k := range 5 {
+		var r jsonRequest
+		if err := dec.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Request != k || r.Addr != addrs[0] && r.Addr != addrs[1] || !strings.HasPrefix(r.Answer, r.Addr+": ") || r.Tries != 1 || r.LatencyMS <= 0 || r.Error != "" {
+			t.Errorf("request %d: %+v", k, r)
+		}
+	}
+	var end struct{ Summary *jsonSummary }
+	if err := dec.Decode(&end); err != nil || end.Summary == nil {
+		t.Fatalf("%+v, %v", end, err)
+	}
+	if s := end.Summary; s.Requests != 5 || s.Failures != 0 || s.Servers[addrs[0]]+s.Servers[addrs[1]] != 5 || s.P50MS == nil || s.P99MS == nil {
+		t.Errorf("summary %+v", s)
+	}
+	if dec.More() {
+		t.Error("there is something after the summary")
+	}
+}
+
+func TestFailuresAndInterval(t *testing.T) {
+	for _, form := range []string{"text", "json"} {
+		t.Run(form, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var stdout, stderr bytes.Buffer
+				start := time.Now()
+				s := run(t.Context(), []string{"get", "--registry", "mem://" + form + "/failures", "--requests", "10", "--output", form}, &stdout, &stderr)
+				if took := time.Since(start); s != exitFailed || took != 9*time.Second {
+					t.Errorf("status %d after %v, want 1 after 9s", s, took)
+				}
+				if n := strings.Count(stderr.String(), `msg="request failed" backend=mem://`+form+`/failures service=go_servers`); n != 10 {
+					t.Errorf("stderr:\n%s", &stderr)
+				}
+				switch form {
+				case "text":
+					if got := stdout.String(); got != "requests: 10, failures: 10\n" {
+						t.Errorf("stdout:\n%s", got)
+					}
+				case "json":
+					if n := strings.Count(stdout.String(), "has no instances"); n != 10 || !strings.Contains(stdout.String(), `{"summary":{"requests":10,"failures":10,"servers":{},"p50_ms":null,"p99_ms":null}}`) {
+						t.Errorf("stdout:\n%s", &stdout)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestGetInterrupted(t *testing.T) {
+	url := "mem://" + t.Name()
+	serveOn(t, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stdout, status := newOutput(), make(chan int, 1)
+	go func() {
+		status <- run(ctx, []string{"get", "--registry", url, "--interval", "1h"}, stdout, io.Discard)
+	}()
+	stdout.await(t, "connect host")
+	cancel()
+	if s := <-status; s != exitOK {
+		t.Errorf("status %d", s)
+	}
+	if !strings.Contains(stdout.String(), "requests: 1, failures: 0\n") {
+		t.Errorf("no summary of what was done:\n%s", stdout)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	t.Setenv(envRegistry, "zk://in.use.example") // is not the demo's business
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"demo", "--requests", "60", "--interval", "1ms", "--service", "demo"}, &stdout, &stderr); s != exitOK {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+	if n := strings.Count(stdout.String(), "answers by "); n != 3 {
+		t.Errorf("answers by %d servers:\n%s", n, &stdout)
+	}
+}
+
+func TestDemoInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stdout, status := newOutput(), make(chan int, 1)
+	go func() { status <- run(ctx, []string{"demo", "--interval", "1h"}, stdout, io.Discard) }()
+	stdout.await(t, "connect host")
+	cancel()
+	if s := <-status; s != exitOK || !strings.Contains(stdout.String(), "requests: 1, ") {
+		t.Errorf("status %d:\n%s", s, stdout)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for _, tt := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"", exitUsage, "want serve, get or demo"},
+		{"set", exitUsage, `unknown command "set"`},
+		{"get", exitUsage, "--registry URL, or set REGISTRY_URL"},
+		{"serve --listen 127.0.0.1:0", exitUsage, "--registry URL, or set REGISTRY_URL"},
+		{"get --registry mem: more", exitUsage, "more"},
+		{"get --registry mem: --colour", exitUsage, "unknown flag: --colour"},
+		{"get --registry mem: --requests many", exitUsage, "--requests"},
+		{"get --registry mem: --requests 0", exitUsage, "want 1 or more"},
+		{"get --registry mem: --requests -3", exitUsage, "want 1 or more"},
+		{"get --registry mem: --interval -1s", exitUsage, "--interval -1s: want 0 or more"},
+		{"get --registry mem: --timeout 0s", exitUsage, "--timeout 0s: want more than 0"},
+		{"get --registry mem: --output xml", exitUsage, "want text or json"},
+		{"get --registry mem: --service a/b", exitUsage, "invalid service"},
+		{"get --registry nosuch://h", exitUsage, "nosuch"},
+		{"get --registry mem://u:secret@h", exitUsage, "passwords do not belong in it"},
+		{"demo --requests 0", exitUsage, "want 1 or more"},
+		{"demo --service a/b", exitUsage, "invalid service"},
+		{"serve --registry mem:", exitUsage, "--listen host:port"},
+		{"serve --registry mem: --listen 8897", exitUsage, "want host:port"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --listen 127.0.0.1:0 --advertise h:1", exitUsage, "--advertise names one address"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --drain -1s", exitUsage, "--drain -1s: want 0 or more"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --ttl 0s", exitUsage, "--ttl 0s: want more than 0"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --ttl 1us", exitUsage, "invalid TTL"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --advertise h:70000", exitUsage, "65535"},
+		{"serve --registry mem: --listen :0", exitUsage, "--advertise host:port"},
+		{"serve --registry mem: --listen " + busy.Addr().String(), exitFailed, "address already in use"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			s := run(t.Context(), strings.Fields(tt.args), &stdout, &stderr)
+			if s != tt.status || !strings.Contains(stderr.String(), tt.want) || stdout.Len() > 0 {
+				t.Errorf("status %d, want %d and %q; stdout %q, stderr:\n%s", s, tt.status, tt.want, &stdout, &stderr)
+			}
+			if strings.Contains(stderr.String(), "secret") {
+				t.Error("a password is shown")
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--help"}, &stdout, &stderr); s != exitOK || !strings.Contains(stdout.String(), "$REGISTRY_URL") {
+		t.Errorf("status %d, stdout:\n%s", s, &stdout)
+	}
+}
+
+// A writer that takes n bytes.
+type fullDisk struct{ n int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if d.n -= len(p); d.n < 0 {
+		return 0, syscall.ENOSPC
+	}
+	return len(p), nil
+}
+
+func TestOutputLost(t *testing.T) {
+	url := "mem://" + t.Name()
+	serveOn(t, url)
+	var stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "3", "--interval", "0s"}, &fullDisk{100}, &stderr); s != exitFailed ||
+		!strings.Contains(stderr.String(), syscall.ENOSPC.Error()) {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+}
+
+func TestPercentile(t *testing.T) {
+	var d []time.Duration
+	for i := range 200 {
+		d = append(d, time.Duration(i+1))
+	}
+	for _, tt := range []struct {
+		n    int
+		p    float64
+		want time.Duration
+	}{{0, 50, 0}, {1, 50, 1}, {1, 99, 1}, {2, 50, 1}, {3, 50, 2}, {100, 99, 99}, {101, 99, 100}, {200, 99, 198}, {200, 100, 200}} {
+		if got := percentile(d[:tt.n], tt.p); got != tt.want {
+			t.Errorf("p%v of 1 to %d: %d, want %d", tt.p, tt.n, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package timesvc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxAnswer bounds what is read of an answer, in bytes.
+const maxAnswer = 4 << 10
+
+// try asks the instance at addr. The last one that is left to ask has all the
+// time of the request, as there is nobody to save any for.
+func (c *Client) try(ctx context.Context, addr string, last bool) (string, error) {
+	if !last {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.opts.DialTimeout,
+			fmt.Errorf("no answer within %v: %w", c.opts.DialTimeout, context.DeadlineExceeded))
+		defer cancel()
+	}
+	conn, err := c.opts.Dial(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		conn.SetDeadline(time.Unix(1, 0)) // long past: ends the reading
+	})
+	defer func() {
+		if !stop() {
+			<-cut
+		}
+	}()
+	data, err := io.ReadAll(io.LimitReader(conn, maxAnswer+1))
+	if text, bad := line(data); bad == nil {
+		return text, nil // whole, however the connection then ended
+	} else if err == nil {
+		return "", bad
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return "", fmt.Errorf("the connection broke after %d bytes: %w", len(data), err)
+}
+
+// line returns the only line in data without its end. What it refuses came from
+// something else than a time server, and could upset the reader's terminal.
+func line(data []byte) (string, error) {
+	switch {
+	case len(data) == 0:
+		return "", errors.New("the connection ended without an answer")
+	case len(data) > maxAnswer:
+		return "", fmt.Errorf("the answer is longer than %d bytes: this is no time server", maxAnswer)
+	case !bytes.HasSuffix(data, []byte("\n")):
+		return "", fmt.Errorf("the connection ended after %d bytes, before the end of the line", len(data))
+	}
+	text := strings.TrimSuffix(string(data[:len(data)-1]), "\r")
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return "", errors.New("the answer is not one line of text: this is no time server")
+	}
+	return text, nil
+}
