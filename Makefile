@@ -1,0 +1,58 @@
+# make test      everything that CI checks, on a machine with Go and, for
+#                ZooKeeper, Debian's package, which is installed where it may be
+# make bench     benchmarks, beside the raw client
+# make repeat    the suite many times over, for what fails rarely
+# make vuln      known vulnerabilities in what is imported; asks the internet
+# make demo      three time servers and a client in one process
+
+GO ?= go
+ZK_JAR = /usr/share/java/zookeeper.jar
+
+.PHONY: test servers format vet staticcheck tidy bench repeat vuln demo
+
+.NOTPARALLEL:
+
+# The tests come last, so that their summary closes the output.
+test: servers format vet staticcheck tidy
+	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -timeout 20m ./...
+
+# What the tests need and go does not bring.
+servers:
+	@if [ -n "$$REGISTRY_TEST_ZK" ]; then exit 0; fi; \
+	if [ -e $(ZK_JAR) ] && command -v java >/dev/null; then exit 0; fi; \
+	sudo=; \
+	if [ "$$(id -u)" != 0 ]; then sudo='sudo -n'; fi; \
+	if ! command -v apt-get >/dev/null || { [ -n "$$sudo" ] && ! $$sudo true 2>/dev/null; }; then \
+		echo 'The tests need a ZooKeeper, and this user cannot install one. Either'; \
+		echo '  install the Debian package: apt-get install --no-install-recommends zookeeper'; \
+		echo '  or set REGISTRY_TEST_ZK to the host:port of one that may be used for tests.'; \
+		exit 1; \
+	fi; \
+	echo 'Installing the Debian package zookeeper.'; \
+	$$sudo apt-get update -qq && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zookeeper
+
+format:
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "gofmt -w these:"; echo "$$files"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) tool -modfile=tools/staticcheck.mod staticcheck ./...
+
+tidy:
+	$(GO) mod tidy -diff
+
+bench: servers
+	REGISTRY_TEST_REQUIRE=zk $(GO) test -run='^$$' -bench=. -benchmem -timeout 30m ./...
+
+repeat: servers
+	$(GO) test -race -count=100 -timeout 60m ./memreg
+	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -count=10 -timeout 60m ./zkreg
+
+vuln:
+	$(GO) tool -modfile=tools/vuln.mod govulncheck ./...
+
+demo:
+	$(GO) run ./timesvc/cmd/timesvc demo
