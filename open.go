@@ -111,7 +111,7 @@ func parseURL(raw string) (*url.URL, error) {
 	case u.Scheme == "":
 		return nil, fmt.Errorf("%w URL %q: it has no scheme; want scheme://host:port,host:port/root", ErrInvalid, raw)
 	case u.Opaque != "":
-		return nil, fmt.Errorf("%w URL %q: want two slashes after %s:", ErrInvalid, raw, u.Scheme)
+		return nil, fmt.Errorf("%w URL %q: want %s://, with two slashes", ErrInvalid, raw, u.Scheme)
 	case u.Fragment != "":
 		return nil, fmt.Errorf("%w URL %q: a # has no meaning in it", ErrInvalid, raw)
 	}

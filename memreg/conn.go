@@ -82,7 +82,8 @@ func (c *Conn) Expire() {
 	}
 }
 
-// Requests returns how many requests have reached the store over this link.
+// Requests returns how many requests the client has made, whether or not they
+// came to the store.
 func (c *Conn) Requests() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,6 +131,9 @@ func (c *Conn) call(ctx context.Context, do func() (int, error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.requests++
+	c.mu.Unlock()
 	breaks, err := c.pass(ctx, -1)
 	if err != nil {
 		return err
@@ -138,7 +142,6 @@ func (c *Conn) call(ctx context.Context, do func() (int, error)) error {
 	n, answer := do()
 	c.store.mu.Unlock()
 	c.mu.Lock()
-	c.requests++
 	c.records += n
 	c.mu.Unlock()
 	for {

@@ -59,11 +59,18 @@ func (s *Store) Plant(service, id string, value []byte) {
 	s.set("/"+service, id, record{value: slices.Clone(value)})
 }
 
-// Remove deletes a record as somebody else would.
+// Remove deletes a record as somebody else would; with an empty ID all records
+// of the service.
 func (s *Store) Remove(service, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unset("/"+service, id)
+	if id != "" {
+		s.unset("/"+service, id)
+		return
+	}
+	for id := range s.at("/" + service).records {
+		s.unset("/"+service, id)
+	}
 }
 
 // at returns the service at a path. s.mu is held, as in all that follows.

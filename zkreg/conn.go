@@ -33,6 +33,7 @@ type conn struct {
 	fails   int           // dials and handshakes that failed
 	streak  int           // those since there was a session
 	why     error         // the newest of these
+	asked   bool          // ready has been called
 	changed chan struct{} // closed and made anew when one of these changes
 
 	watches watches
@@ -45,7 +46,7 @@ func (b *Backend) open(timeout time.Duration, single bool) (*conn, error) {
 	c.watches.init()
 	var err error
 	c.zk, c.events, err = zk.Connect(b.servers, timeout,
-		zk.WithHostProvider(&hosts{}),
+		zk.WithHostProvider(&hosts{over: c.over}),
 		zk.WithDialer(c.dial),
 		zk.WithEventCallback(c.event),
 		zk.WithLogger(debugLog{}),
@@ -101,16 +102,20 @@ func (c *conn) event(ev zk.Event) {
 
 var errClosed = fmt.Errorf("connection %w", registry.ErrClosed)
 
-// ready waits for a session, until each server has failed once.
+// ready waits for a session, until each server has failed once: since the
+// connection was opened for the first call, and since the call for others.
 func (c *conn) ready(ctx context.Context) error {
-	before := -1
+	before := 0
+	c.mu.Lock()
+	if c.asked {
+		before = c.fails
+	}
+	c.asked = true
+	c.mu.Unlock()
 	for {
 		c.mu.Lock()
 		up, expired, fails, why, changed := c.up, c.expired, c.fails, c.why, c.changed
 		c.mu.Unlock()
-		if before < 0 {
-			before = fails
-		}
 		switch {
 		case expired:
 			return fmt.Errorf("%w: the server says that it has expired", registry.ErrSessionLost)

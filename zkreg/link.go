@@ -61,24 +61,27 @@ func (l *link) silent(since time.Time) bool {
 	return !l.heard(since) && time.Since(since) >= 100*time.Millisecond
 }
 
-// dial is the client library's way to a server. It keeps clients that have lost
-// their servers together from coming back together.
+// dial is the client library's way to a server, and sets its pace: at once after
+// a break, then slower with each round of servers that has failed, and never
+// together with the clients that lost them at the same time.
 func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, error) {
 	c.mu.Lock()
-	over := c.expired
-	again := c.streak >= len(c.b.servers) || time.Since(c.dialled) < 100*time.Millisecond
-	c.mu.Unlock()
-	if over || c.ctx.Err() != nil {
-		return nil, errClosed
+	rounds := c.streak / len(c.b.servers)
+	if rounds == 0 && time.Since(c.dialled) < minPause {
+		rounds = 1 // the server takes connections, and ends them
 	}
-	if again {
-		t := time.NewTimer(rand.N(200 * time.Millisecond))
+	c.mu.Unlock()
+	if rounds > 0 {
+		d := min(minPause<<min(rounds-1, 10), maxPause)
+		t := time.NewTimer(d/2 + rand.N(d/2))
 		defer t.Stop()
 		select {
 		case <-t.C:
 		case <-c.ctx.Done():
-			return nil, errClosed
 		}
+	}
+	if c.over() {
+		return nil, errClosed
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
@@ -95,24 +98,35 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 	return l, nil
 }
 
+const (
+	minPause = 50 * time.Millisecond
+	maxPause = time.Second
+)
+
+// over reports whether no more connections are wanted.
+func (c *conn) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expired || c.ctx.Err() != nil
+}
+
 // hosts hands out the servers in turn. Unlike the client library's own it leaves
 // names to the dialer, so that one that does not resolve costs one server, and a
-// change of address is noticed; and it pauses only when all servers have failed,
-// not before the only one is tried again.
+// change of address is noticed. The pause of a second that the library makes when
+// told that all have failed is longer than some sessions; told so when the
+// connection is over, it ends.
 type hosts struct {
 	servers []string
 	next    int
-	failed  int // servers handed out since the last success
+	over    func() bool
 }
 
 func (h *hosts) Init(servers []string) error { h.servers = servers; return nil }
 func (h *hosts) Len() int                    { return len(h.servers) }
-func (h *hosts) Connected()                  { h.failed = 0 }
+func (h *hosts) Connected()                  {}
 
-func (h *hosts) Next() (server string, pause bool) {
+func (h *hosts) Next() (server string, allFailed bool) {
 	server = h.servers[h.next%len(h.servers)]
 	h.next++
-	pause = h.failed > 0 && h.failed%len(h.servers) == 0
-	h.failed++
-	return server, pause
+	return server, h.over()
 }

@@ -1,0 +1,154 @@
+package conformance_test
+
+// faults are what goes wrong in registries, and the case that is meant for each.
+var faults = []struct {
+	name   string
+	in     string // which tests run on it
+	caught string // by this case
+	edits  []edit
+}{
+	// In the root package, where every backend would have it.
+	{"no registration after the session expired", bubbles, "session-killed", []edit{
+		{"keeper.go", "\t\tk.enqueue(e)\n\t}\n\tk.c.log.Debug", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n\tk.c.log.Debug"},
+	}},
+	{"registration again with the metadata of old", bubbles, "session-killed", []edit{
+		{"registration.go", "	value     []byte\n", "	value     []byte\n	old []byte\n"},
+		{"registration.go", "	r.in, r.value = in, value\n", "	r.old = r.value\n	r.in, r.value = in, value\n"},
+		{"keeper.go", "		if e.want.confirmed {\n			again++\n", "		if e.want.confirmed {\n			again++\n			if e.want.old != nil {\n				e.want.value = e.want.old\n			}\n"},
+	}},
+	{"what was deregistered comes back with the next session", bubbles, "withdrawn-stays-withdrawn", []edit{
+		{"entry.go", "	want    *registration // nil: withdrawn\n", "	want    *registration // nil: withdrawn\n	was *registration\n"},
+		{"registration.go", "		e.want, e.held = nil, false\n", "		e.was = e.want\n		e.want, e.held = nil, false\n"},
+		{"entry.go", "		if r == nil && e.want == nil {\n			delete(k.entries, e.key)\n		}\n", ""},
+		{"keeper.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
+	}},
+	{"every reconnect deletes and creates", bubbles, "one-lost-renewal", []edit{
+		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case err != nil:\n			cancel(err)\n			return\n		default:"},
+	}},
+	{"the first failure of Register is final", bubbles, "away-at-start", []edit{
+		{"keeper.go", "	k.doubt = err\n	if !permanent(err) {\n		return\n	}\n", "	k.doubt = err\n"},
+	}},
+	{"a lost reply is taken for a failure", bubbles, "lost-reply", []edit{
+		{"entry.go", "	case permanent(err):\n		e.tell", "	case err != nil:\n		e.tell"},
+	}},
+	{"the older registration takes over again", bubbles, "superseded-while-away", []edit{
+		{"keeper.go", "e.want.owner, !e.want.confirmed", "e.want.owner, true"},
+	}},
+	{"a record that others deleted stays away", bubbles, "deleted-by-others", []edit{
+		{"lease.go", "		k.enqueue(e)\n", ""},
+	}},
+	{"an owner that is cut off is not told", bubbles, "owner-learns-that-it-is-cut-off", []edit{
+		{"lease.go", "	case e.held && time.Now().Before(k.proven):", "	case e.held:"},
+		{"lease.go", "	case e.held:\n		return fmt", "	case false:\n		return fmt"},
+	}},
+	{"renewals are as rare as can be", bubbles, "one-lost-renewal", []edit{
+		{"lease.go", "			next = sent.Add(s.TTL() / 3)", "			next = sent.Add(s.TTL() * 9 / 10)"},
+	}},
+	{"Deregister of one ends its siblings", bubbles, "siblings", []edit{
+		{"registration.go", "	if err != nil {\n		r.k.mu.Lock()\n		r.unsure = err\n		r.k.mu.Unlock()\n		r.k.giveUp()\n	}", "	r.k.mu.Lock()\n	r.unsure = err\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()"},
+	}},
+	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{
+		{"registration.go", "		_, _, _ = k.withdraw(r)\n		k.giveUp()\n", ""},
+	}},
+	{"Close leaves the session to run out", bubbles, "close", []edit{
+		{"keeper.go", "		err = s.Close(end)\n", "		err = end.Err()\n"},
+	}},
+	{"a goroutine left behind by Close", realTime, "no-leaks", []edit{
+		{"watch.go", "	defer w.cancel(nil)\n", "	defer w.cancel(nil)\n	go func() { select {} }()\n"},
+	}},
+	{"a cancelled call waits on", bubbles, "cancelled-calls-return", []edit{
+		{"keeper.go", "	case <-ctx.Done():\n	case <-k.c.ctx.Done():\n	}\n	select { // an", "	case <-k.c.ctx.Done():\n	}\n	select { // an"},
+	}},
+	{"a busy loop while the registry is down", realTime, "outage-is-quiet", []edit{
+		{"watch.go", "		sleep(w.ctx, d)\n", "		_ = d\n"},
+	}},
+	{"a watch that stops for good after one error", bubbles, "changes-while-cut-off", []edit{
+		{"watch.go", "		if w.troubled(err) {\n", "		if w.troubled(err) || true {\n"},
+	}},
+	{"an empty set shown in an outage", bubbles, "outage", []edit{
+		{"watch.go", "		w.trouble = err\n", "		w.trouble = err\n		for id := range w.set {\n			w.remove(id)\n		}\n"},
+	}},
+	{"an outage that is not shown", bubbles, "outage", []edit{
+		{"watch.go", "			if w.shown != nil {\n				w.show(err)\n			}\n", ""},
+	}},
+	{"not yet known shown as empty", bubbles, "first-snapshot-is-whole", []edit{
+		{"watch.go", "stale: map[string]bool{}}", "stale: map[string]bool{}, known: true, rev: 1}"},
+	}},
+	{"the last instance's departure not shown", bubbles, "deregister", []edit{
+		{"set.go", "	for _, id := range gone {\n		changed = w.remove(id) || changed\n", "	for _, id := range gone {\n		if len(w.set) == 1 {\n			break\n		}\n		changed = w.remove(id) || changed\n"},
+	}},
+	{"one undecodable record fails the list", bubbles, "undecodable", []edit{
+		{"core.go", "err == nil {\n			found = append(found, in)\n		}", "err != nil {\n			return nil, err\n		} else {\n			found = append(found, in)\n		}"},
+	}},
+	{"an undecodable record hides the others", bubbles, "undecodable", []edit{
+		{"set.go", "	if m.bad {\n		w.skipped++\n	}\n", "	if m.bad {\n		w.skipped++\n		clear(w.set)\n	}\n"},
+	}},
+	{"a slow reader holds up the others", realTime, "slow-reader", []edit{
+		{"core.go", "			if !yield(snap, nil) {\n				return\n			}\n", "			w.mu.Lock()\n			ok := yield(snap, nil)\n			w.mu.Unlock()\n			if !ok {\n				return\n			}\n"},
+	}},
+	{"a full listing every TTL", bubbles, "quiet-watch", []edit{
+		{"watch.go", "			if same || moved {\n", "			if moved {\n"},
+	}},
+	{"a watch that nobody verifies", bubbles, "half-open", []edit{
+		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
+	}},
+	{"a watch on the backend for each reader", bubbles, "shared-watch", []edit{
+		{"core.go", "		c.watches[service] = w\n", ""},
+	}},
+	{"a record that is too large is sent", bubbles, "too-large", []edit{
+		{"record.go", "	if len(value) > MaxRecord {\n		return nil, fmt", "	if false {\n		return nil, fmt"},
+	}},
+	{"a refusal taken for an empty set", bubbles, "denied-from-the-start", []edit{
+		{"watch.go", "	case !w.known && permanent(err):\n		w.final = err\n", "	case !w.known && permanent(err):\n		w.known = true\n"},
+	}},
+
+	// In a backend.
+	{"a parent deleted instead of the node", bubbles, "siblings", []edit{
+		{"memreg/store.go", "		s.unset(path, id)\n	}\n}\n\nfunc signal", "		for id := range s.at(path).records {\n			s.unset(path, id)\n		}\n	}\n}\n\nfunc signal"},
+	}},
+	{"a leftover node adopted, which then goes with its session", bubbles, "fast-restart", []edit{
+		{"memreg/store.go", "	ss.records[[2]string{path, rec.ID}] = true\n", "	if exists && old.owner != nil {\n		ss = old.owner\n	}\n	ss.records[[2]string{path, rec.ID}] = true\n"},
+	}},
+	{"a leftover node refused until it expires", bubbles, "fast-restart", []edit{
+		{"memreg/store.go", "	ss.records[[2]string{path, rec.ID}] = true\n", "	if exists && old.owner != ss {\n		return fmt.Errorf(\"node exists\")\n	}\n	ss.records[[2]string{path, rec.ID}] = true\n"},
+	}},
+	{"a change lost between list and watch", bubbles, "list-and-watch", []edit{
+		{"memreg/conn.go", "		w = c.store.watch(path)\n", ""},
+		{"memreg/conn.go", "	if w != nil {\n		defer c.store.unwatch(path, w)\n	}\n", "	time.Sleep(time.Millisecond)\n	c.store.mu.Lock()\n	w = c.store.watch(path)\n	c.store.mu.Unlock()\n"},
+	}},
+	{"only the first of several changes delivered", bubbles, "update", []edit{
+		{"memreg/conn.go", "		sink.Apply(put, gone, version)\n", "		sink.Apply(put, gone, version)\n		<-ctx.Done()\n"},
+	}},
+
+	// In the reference backend, on a real server.
+	{"a parent deleted instead of the node", zookeeper, "deregister", []edit{
+		{"zkreg/write.go", "&zk.DeleteRequest{Path: p.path,", "&zk.DeleteRequest{Path: p.parent,"},
+	}},
+	{"a leftover node adopted, which then goes with its session", zookeeper, "fast-restart", []edit{
+		{"zkreg/session.go", "	case ours && string(old.value) == string(rec.Value):\n", "	case ours && string(old.value) == string(rec.Value), rec.TakeOver:\n"},
+	}},
+	{"a leftover node refused until it expires", zookeeper, "fast-restart", []edit{
+		{"zkreg/session.go", "	case old.stat.NumChildren > 0:\n", "	case !ours:\n		return false, errMoved\n	case old.stat.NumChildren > 0:\n"},
+	}},
+	{"one of two first registrations fails", zookeeper, "first-registrations-at-once", []edit{
+		{"zkreg/write.go", "		if err != nil && !errors.Is(err, zk.ErrNodeExists) {\n			return err\n", "		if err != nil && path[:i] != s.b.opts.Root[:min(i, len(s.b.opts.Root))] {\n			return fmt.Errorf(\"%w: %v\", registry.ErrInvalid, err)\n"},
+	}},
+	{"a parent that vanishes is not made again", zookeeper, "parent-vanishes", []edit{
+		{"zkreg/write.go", "	for _, p := range unsure {\n		s.forget(p.parent)\n	}\n", ""},
+	}},
+	{"an update that deletes and then creates", zookeeper, "update", []edit{
+		{"zkreg/write.go", "		if p.create {\n			ops = append(ops,", "		if p.create && p.remove {\n			if _, err := s.c.zk.Multi(ops...); err != nil {\n				return err\n			}\n			ops = nil\n		}\n		if p.create {\n			ops = append(ops,"},
+	}},
+	{"a watch on the names that is set once", zookeeper, "trace", []edit{
+		{"zkreg/watch.go", "	w.mu.Lock()\n	defer w.mu.Unlock()\n	delete(w.armed, ev.Path)\n", "	w.mu.Lock()\n	defer w.mu.Unlock()\n	if ev.Type != zk.EventNodeChildrenChanged {\n		delete(w.armed, ev.Path)\n	}\n"},
+	}},
+	{"no watch on the nodes", zookeeper, "update", []edit{
+		{"zkreg/watch.go", "		if set {\n			v, _, _, err = c.zk.GetW(path)\n", "		if false {\n			v, _, _, err = c.zk.GetW(path)\n"},
+	}},
+	{"no watch on what the session holds", zookeeper, "deleted-by-others", []edit{
+		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
+	}},
+	{"a dead link that is waited for", zookeeper, "half-open", []edit{
+		{"watch.go", "			call, done, _ := w.c.deadline(ctx, ttl/6)\n", "			call, done, _ := w.c.deadline(ctx, 10*ttl)\n"},
+	}},
+}

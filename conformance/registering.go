@@ -1,0 +1,462 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-rollcall/registry"
+)
+
+// registering: from Register to Deregister.
+var registering = []testCase{
+	{name: "register-is-visible", promise: 1, run: func(e *env) {
+		a, b := e.client(), e.client()
+		for i := range 5 {
+			e.register(a, fmt.Sprint("x", i), "k", "v")
+			if got := e.lookup(b); !strings.HasSuffix(got, fmt.Sprintf("x%d{k=v}", i)) {
+				e.Fatalf("registered x%d; then a lookup gave [%s]", i, got)
+			}
+		}
+		in := instance("")
+		in.Addr = "[::1]:8897"
+		r, err := a.Registry.Register(e.ctx(e.back()), in)
+		if err != nil || r.Instance().ID != in.Addr {
+			e.Fatalf("an instance without ID: %v, %v; want its address as ID", r, err)
+		}
+		names, err := b.Registry.Services(e.ctx(e.h.TTL))
+		if err != nil || len(names) != 1 || names[0] != service {
+			e.Fatalf("services: %q, %v", names, err)
+		}
+	}},
+	{name: "first-registrations-at-once", promise: 1, run: func(e *env) {
+		var wait []func(time.Duration) error
+		for i := range 8 {
+			c := e.client()
+			wait = append(wait, e.after(func() error {
+				_, err := c.Registry.Register(e.ctx(e.back()), instance(fmt.Sprint("x", i)))
+				return err
+			}))
+		}
+		for i, w := range wait {
+			if err := w(e.back()); err != nil {
+				e.Errorf("client %d of 8 that register the first instances of a service at once: %v", i, err)
+			}
+		}
+		if got := e.lookup(e.client()); got != "x0 x1 x2 x3 x4 x5 x6 x7" {
+			e.Errorf("then a lookup gave [%s]", got)
+		}
+	}},
+	{name: "lost-reply", promise: 2, needs: drop, run: func(e *env) {
+		a, b := e.client(e.long), e.client()
+		e.register(a, "before")
+		w := e.watch(b)
+		a.DropReply()
+		wait := e.after(func() error {
+			_, err := a.Registry.Register(e.ctx(3*e.back()), instance("x", "k", "v"))
+			return err
+		})
+		w.set(e.h.TTL, "before x{k=v}") // it took effect, and nobody has said so
+		mark := w.mark()
+		a.Heal()
+		if err := wait(e.back()); err != nil {
+			e.Fatalf("Register: %v, though the record is there", err)
+		}
+		w.quiet(2*e.h.TTL + e.h.Dmax)
+		w.neverWithout(mark-1, "x", "before")
+		if got := e.lookup(b); got != "before x{k=v}" {
+			e.Fatalf("then a lookup gave [%s]", got)
+		}
+	}},
+	{name: "newest-wins", promise: 3, run: func(e *env) {
+		a, b, w := e.client(), e.client(), e.watch(e.client())
+		old := e.register(a, "x", "by", "a")
+		w.set(e.h.TTL, "x{by=a}")
+		mark := w.mark()
+		e.register(b, "x", "by", "b")
+		if got := e.lookup(e.client()); got != "x{by=b}" {
+			e.Fatalf("after the newer Register returned a lookup gave [%s]", got)
+		}
+		w.set(e.h.TTL, "x{by=b}")
+		e.superseded(old)
+		taken := w.mark()
+		if err := old.Deregister(e.ctx(e.h.TTL)); err != nil {
+			e.Errorf("Deregister of the older: %v", err)
+		}
+		if err := old.Update(e.ctx(e.h.TTL), nil); !errors.Is(err, registry.ErrSuperseded) {
+			e.Errorf("Update of the older: %v, want ErrSuperseded", err)
+		}
+		w.quiet(2 * e.h.Dmax)
+		w.neverWithout(mark, "x")
+		w.never(taken, "the older writes no more", func(s registry.Snapshot) bool { return show(s.Instances) != "x{by=b}" })
+	}},
+	{name: "newest-wins-in-one-registry", promise: 3, run: func(e *env) {
+		a, w := e.client(), e.watch(e.client())
+		old := e.register(a, "x", "n", "1")
+		w.set(e.h.TTL, "x{n=1}")
+		mark := w.mark()
+		e.register(a, "x", "n", "2")
+		e.superseded(old)
+		if err := old.Deregister(e.ctx(e.h.TTL)); err != nil {
+			e.Errorf("Deregister of the older: %v", err)
+		}
+		w.set(e.h.TTL, "x{n=2}")
+		w.quiet(e.h.Dmax)
+		w.neverWithout(mark, "x")
+	}},
+	{name: "superseded-while-away", promise: 3, needs: link, run: func(e *env) {
+		a, b, w := e.client(), e.client(), e.watch(e.client())
+		old := e.register(a, "x", "by", "a")
+		a.Cut()
+		e.register(b, "x", "by", "b")
+		w.set(e.h.TTL, "x{by=b}")
+		mark := w.mark()
+		w.quiet(e.h.Dmax + e.h.TTL)
+		a.Heal() // with its session gone it must look before it writes
+		e.superseded(old)
+		w.quiet(e.h.Dmax)
+		w.never(mark-1, "the older writes no more", func(s registry.Snapshot) bool { return show(s.Instances) != "x{by=b}" })
+	}},
+	{name: "takeover-of-many", promise: 3, run: func(e *env) {
+		const n = 150
+		a, b, w := e.client(), e.client(), e.watch(e.client())
+		var olds []registry.Registration
+		for _, c := range []Client{a, b} {
+			var mu sync.Mutex
+			var wait []func(time.Duration) error
+			for i := range n {
+				wait = append(wait, e.after(func() error {
+					r, err := c.Registry.Register(e.ctx(e.back()), instance(fmt.Sprintf("x%03d", i)))
+					mu.Lock()
+					defer mu.Unlock()
+					if err == nil && len(olds) < n {
+						olds = append(olds, r)
+					}
+					return err
+				}))
+			}
+			for _, f := range wait {
+				if err := f(e.back()); err != nil {
+					e.Fatalf("register: %v", err)
+				}
+			}
+			w.until(e.h.TTL, "all of them", func(s registry.Snapshot) bool { return len(s.Instances) == n })
+		}
+		mark := w.mark()
+		for _, old := range olds {
+			e.superseded(old)
+		}
+		if err := a.Registry.Close(); err != nil {
+			e.Errorf("close: %v", err)
+		}
+		w.quiet(e.h.Dmax)
+		w.never(mark, "all are the newer's", func(s registry.Snapshot) bool { return len(s.Instances) != n })
+	}},
+	{name: "fast-restart", promise: 4, needs: link, run: func(e *env) {
+		a, b, w := e.client(), e.client(), e.watch(e.client())
+		e.register(a, "x", "run", "1")
+		w.set(e.h.TTL, "x{run=1}")
+		mark := w.mark()
+		a.Cut() // it crashed
+		began := time.Now()
+		e.register(b, "x", "run", "2")
+		if d := time.Since(began); d > e.h.TTL/2+e.h.Slack {
+			e.Errorf("registered again after %v: it waited for the old session", d)
+		}
+		w.set(e.h.TTL, "x{run=2}")
+		w.quiet(2 * e.h.Dmax)
+		w.neverWithout(mark, "x")
+		if got := e.lookup(e.client()); got != "x{run=2}" {
+			e.Fatalf("when the old session had ended a lookup gave [%s]", got)
+		}
+	}},
+	{name: "session-killed", promise: 5, needs: expire, run: func(e *env) {
+		a, b := e.client(), e.client()
+		w := e.watch(b)
+		r, s := e.register(a, "x", "v", "1"), e.register(a, "y")
+		if err := r.Update(e.ctx(e.h.TTL), map[string]string{"v": "2"}); err != nil {
+			e.Fatalf("update: %v", err)
+		}
+		for range 2 {
+			a.Expire()
+			e.eventually(e.back(), "both records, with the latest metadata", func() bool { return e.lookup(b) == "x{v=2} y" })
+			e.eventually(e.back(), "registrations that are confirmed", func() bool { return r.Err() == nil && s.Err() == nil })
+			w.set(e.h.TTL, "x{v=2} y")
+			mark := w.mark()
+			w.quiet(2 * e.h.Dmax)
+			w.neverWithout(mark, "x", "y")
+		}
+	}},
+	{name: "short-break", promise: 6, needs: link, run: func(e *env) {
+		a, b := e.client(), e.client()
+		r := e.register(a, "x")
+		far, near := e.watch(e.client()), e.watch(b)
+		far.set(e.h.TTL, "x")
+		near.set(e.h.TTL, "x")
+		for range 3 {
+			a.Cut()
+			b.Cut()
+			far.quiet(e.h.TTL / 8)
+			a.Heal()
+			b.Heal()
+			far.quiet(e.h.TTL)
+		}
+		for _, w := range []*watcher{far, near} {
+			w.never(1, "no change at all", func(registry.Snapshot) bool { return true })
+		}
+		if err := r.Err(); err != nil {
+			e.Errorf("the registration: %v", err)
+		}
+	}},
+	{name: "deleted-by-others", promise: 7, needs: plant, run: func(e *env) {
+		a, b := e.client(e.long), e.client()
+		w := e.watch(b)
+		r := e.register(a, "x", "k", "v")
+		e.register(a, "y")
+		for range 3 {
+			b.Remove(service, "x")
+			e.eventually(registry.MaxBackoff, "the record to be back", func() bool { return e.lookup(b) == "x{k=v} y" })
+			w.set(registry.MaxBackoff, "x{k=v} y")
+			e.eventually(e.h.TTL, "a registration that is confirmed", func() bool { return r.Err() == nil })
+		}
+	}},
+	{name: "away-at-start", promise: 8, needs: link, run: func(e *env) {
+		a, b := e.client(), e.client()
+		w := e.watch(b)
+		a.Cut()
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/2)
+		defer cancel()
+		_, err := a.Registry.Register(ctx, instance("never"))
+		if d := time.Since(began); d > e.h.TTL/2+50*time.Millisecond+e.h.Slack {
+			e.Errorf("Register returned %v after its context had ended", d-e.h.TTL/2)
+		}
+		var detail *registry.Error
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &detail) || detail.Err.Error() == context.DeadlineExceeded.Error() {
+			e.Errorf("Register: %v; want an error that wraps the context's and the last cause", err)
+		}
+		wait := e.after(func() error {
+			_, err := a.Registry.Register(e.ctx(5*e.back()), instance("x"))
+			return err
+		})
+		w.quiet(2 * e.h.TTL)
+		a.Heal()
+		if err := wait(e.back()); err != nil {
+			e.Errorf("Register: %v, though the registry is back", err)
+		}
+		w.set(e.h.TTL, "x")
+		w.never(0, "what was given up", func(s registry.Snapshot) bool { return has(s, "never") })
+	}},
+	{name: "deregister", promise: 9, run: func(e *env) {
+		a, w := e.client(e.long), e.watch(e.client())
+		r, last := e.register(a, "x"), e.register(a, "y")
+		w.set(e.h.TTL, "x y")
+		for i := range 2 {
+			if err := r.Deregister(e.ctx(e.h.TTL)); err != nil {
+				e.Errorf("Deregister, time %d: %v", i+1, err)
+			}
+			w.set(e.h.TTL/2, "y")
+		}
+		if !closed(r.Done()) || !errors.Is(r.Err(), registry.ErrClosed) {
+			e.Errorf("deregistered, and Err is %v; want Done closed and ErrClosed", r.Err())
+		}
+		if err := last.Deregister(e.ctx(e.h.TTL)); err != nil {
+			e.Errorf("Deregister of the last: %v", err)
+		}
+		w.set(e.h.TTL/2, "")
+	}},
+	{name: "withdrawn-stays-withdrawn", promise: 10, needs: link | expire, run: func(e *env) {
+		a, w := e.client(), e.watch(e.client())
+		r := e.register(a, "x")
+		e.register(a, "y")
+		if err := r.Deregister(e.ctx(e.h.TTL)); err != nil {
+			e.Fatalf("Deregister: %v", err)
+		}
+		w.set(e.h.TTL, "y")
+		mark := w.mark()
+		a.Expire()
+		w.quiet(e.back())
+		w.set(e.back(), "y")
+		w.never(mark, "what was withdrawn came back with the new session", func(s registry.Snapshot) bool { return has(s, "x") })
+
+		for i := range 5 {
+			r := e.register(a, "z")
+			w.set(e.h.TTL, "y z")
+			a.Cut()
+			w.quiet(e.h.TTL * time.Duration(i) / 4) // from a short break to a session that is lost
+			wait := e.after(func() error { return r.Deregister(e.ctx(e.back())) })
+			a.Heal()
+			if err := wait(e.back()); err != nil {
+				e.Errorf("Deregister while reconnecting: %v", err)
+			}
+			w.set(e.back(), "y")
+			mark := w.mark()
+			w.quiet(e.h.TTL)
+			w.never(mark, "what was withdrawn came back", func(s registry.Snapshot) bool { return has(s, "z") })
+		}
+	}},
+	{name: "deregister-in-outage", promise: 11, needs: link, run: func(e *env) {
+		a, b, w := e.client(), e.client(), e.watch(e.client())
+		alone, one := e.register(a, "alone"), e.register(b, "one")
+		e.register(b, "other")
+		w.set(e.h.TTL, "alone one other")
+		a.Cut()
+		b.Cut()
+		for _, r := range []registry.Registration{alone, one} {
+			ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/8)
+			began := time.Now()
+			err := r.Deregister(ctx)
+			cancel()
+			if d := time.Since(began); err == nil || d > e.h.TTL/8+50*time.Millisecond+e.h.Slack {
+				e.Errorf("Deregister in an outage: %v after %v; want an error in the caller's time", err, d)
+			}
+			if !closed(r.Done()) {
+				e.Errorf("Deregister in an outage: Done is open, as if it were still wanted")
+			}
+		}
+		a.Heal()
+		b.Heal()
+		w.set(e.h.Dmax+e.back(), "other")
+		mark := w.mark()
+		w.quiet(2 * e.h.Dmax)
+		w.never(mark-1, "gone for good", func(s registry.Snapshot) bool { return show(s.Instances) != "other" })
+	}},
+	{name: "siblings", promise: 12, run: func(e *env) {
+		a, w := e.client(), e.watch(e.client())
+		x, y, z := e.register(a, "x"), e.register(a, "y"), e.register(a, "z")
+		w.set(e.h.TTL, "x y z")
+		mark := w.mark()
+		if err := y.Deregister(e.ctx(e.h.TTL)); err != nil {
+			e.Errorf("Deregister: %v", err)
+		}
+		w.set(e.h.TTL, "x z")
+		w.quiet(2 * e.h.Dmax)
+		w.neverWithout(mark, "x", "z")
+		if x.Err() != nil || z.Err() != nil {
+			e.Errorf("the siblings: %v, %v", x.Err(), z.Err())
+		}
+	}},
+	{name: "update", promise: 13, run: func(e *env) {
+		a := e.client(e.long)
+		own, other := e.watch(a), e.watch(e.client())
+		r := e.register(a, "x", "v", "0", "w", "0")
+		own.set(e.h.TTL, "x{v=0,w=0}")
+		other.set(e.h.TTL, "x{v=0,w=0}")
+		marks := []int{own.mark(), other.mark()}
+		const n = 30
+		for i := 1; i <= n; i++ {
+			v := strconv.Itoa(i)
+			if err := r.Update(e.ctx(e.h.TTL), map[string]string{"v": v, "w": v}); err != nil {
+				e.Fatalf("update %d: %v", i, err)
+			}
+		}
+		last := fmt.Sprintf("x{v=%d,w=%d}", n, n)
+		for i, w := range []*watcher{own, other} {
+			w.set(e.h.TTL, last)
+			before := 0
+			w.neverWithout(marks[i]-1, "x")
+			w.never(marks[i]-1, "a mixture, or an older one after a newer one", func(s registry.Snapshot) bool {
+				meta := s.Instances[0].Meta
+				now, err := strconv.Atoi(meta["v"])
+				defer func() { before = now }()
+				return err != nil || meta["v"] != meta["w"] || now < before
+			})
+		}
+		if got := e.lookup(a); got != last {
+			e.Errorf("updated; a lookup gave [%s]", got)
+		}
+	}},
+	{name: "parent-vanishes", promise: 14, needs: plant, run: func(e *env) {
+		a, b := e.client(e.long), e.client()
+		e.register(a, "x")
+		for i := range 3 {
+			b.Remove(service, "")
+			r := e.register(a, "y", "n", strconv.Itoa(i))
+			e.eventually(registry.MaxBackoff, "both records", func() bool { return e.lookup(b) == fmt.Sprintf("x y{n=%d}", i) })
+			if err := r.Deregister(e.ctx(e.h.TTL)); err != nil {
+				e.Errorf("Deregister: %v", err)
+			}
+		}
+	}},
+	{name: "failed-register-leaves-nothing", promise: 15, needs: drop | deny, run: func(e *env) {
+		a, b := e.client(), e.client()
+		w := e.watch(b)
+		kept := e.register(a, "kept")
+		w.set(e.h.TTL, "kept")
+		a.DropReply()
+		ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/4)
+		_, err := a.Registry.Register(ctx, instance("x"))
+		cancel()
+		if err == nil {
+			e.Errorf("Register succeeded without an answer from the registry")
+		}
+		a.Heal()
+		w.set(e.back()+e.h.Dmax, "kept")
+		a.Deny(service)
+		_, err = a.Registry.Register(e.ctx(e.back()), instance("y"))
+		if !errors.Is(err, registry.ErrDenied) {
+			e.Errorf("Register of a client that is denied: %v, want ErrDenied", err)
+		}
+		a.Allow(service)
+		e.eventually(e.back(), "the sibling to be well", func() bool { return kept.Err() == nil })
+		w.quiet(registry.MaxBackoff)
+		if got := e.lookup(b); got != "kept" {
+			e.Errorf("two registrations failed; a lookup gave [%s]", got)
+		}
+	}},
+	{name: "bad-input", promise: 15, needs: link, run: func(e *env) {
+		a := e.client()
+		a.Cut() // nothing can be sent
+		long := strings.Repeat("x", 129)
+		for _, in := range []registry.Instance{
+			{Addr: "h:1"}, {Service: "a/b", Addr: "h:1"}, {Service: "..", Addr: "h:1"}, {Service: ".", Addr: "h:1"},
+			{Service: "a\x00", Addr: "h:1"}, {Service: "a\xff", Addr: "h:1"}, {Service: long, Addr: "h:1"}, {Service: "a b", Addr: "h:1"},
+			{Service: "s", ID: "a/b", Addr: "h:1"}, {Service: "s", ID: "..", Addr: "h:1"}, {Service: "s", ID: "\n", Addr: "h:1"},
+			{Service: "s", ID: long, Addr: "h:1"}, {Service: "s", ID: "\xff", Addr: "h:1"},
+			{Service: "s"}, {Service: "s", Addr: "h"}, {Service: "s", Addr: "h:0"}, {Service: "s", Addr: "h:70000"},
+			{Service: "s", Addr: ":80"}, {Service: "s", Addr: "h:http"}, {Service: "s", Addr: "h h:1", ID: "x"},
+			{Service: "s", Addr: "h:1", Meta: map[string]string{"k": "\xff"}},
+		} {
+			if _, err := a.Registry.Register(e.Context(), in); !errors.Is(err, registry.ErrInvalid) {
+				e.Errorf("Register(%+v): %v, want ErrInvalid", in, err)
+			}
+		}
+		for _, name := range []string{"", "a/b", "..", "a\n", "\xff", long} {
+			if _, err := a.Registry.Lookup(e.Context(), name); !errors.Is(err, registry.ErrInvalid) {
+				e.Errorf("Lookup(%q): %v, want ErrInvalid", name, err)
+			}
+			for _, err := range a.Registry.Watch(e.Context(), name) {
+				if !errors.Is(err, registry.ErrInvalid) {
+					e.Errorf("Watch(%q): %v, want ErrInvalid", name, err)
+				}
+			}
+		}
+	}},
+}
+
+func (e *env) superseded(r registry.Registration) {
+	e.Helper()
+	t := time.NewTimer(e.back() + e.h.Slack)
+	defer t.Stop()
+	select {
+	case <-r.Done():
+	case <-t.C:
+		e.Fatalf("the older registration was not told")
+	}
+	if err := r.Err(); !errors.Is(err, registry.ErrSuperseded) {
+		e.Errorf("the older registration: %v, want ErrSuperseded", err)
+	}
+}
+
+func closed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}

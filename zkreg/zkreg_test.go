@@ -1,0 +1,39 @@
+package zkreg_test
+
+import (
+	"os"
+	"path"
+	"testing"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/conformance"
+	"github.com/go-rollcall/registry/internal/testserver"
+	"github.com/go-rollcall/registry/zkreg"
+)
+
+func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
+
+func TestConformance(t *testing.T) {
+	z := testserver.SharedZooKeeper(t)
+	admin := z.Admin(t)
+	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2300 * time.Millisecond, Slack: 2 * time.Second, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+		root := "/" + t.Name()
+		return func(opts *registry.Options) conformance.Client {
+			p := conformance.NewProxy(t, z.Addr())
+			return conformance.Client{
+				Registry: registry.New(zkreg.New([]string{p.Addr()}, &zkreg.Options{Root: root}), opts),
+				Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal, Traffic: p.Bytes, Release: p.Close,
+				Expire: func() {
+					for _, session := range p.Greetings() {
+						admin.EndSession(t, session)
+					}
+				},
+				Deny:   func(service string) { admin.Deny(t, root+"/"+service) },
+				Allow:  func(service string) { admin.Allow(t, root+"/"+service) },
+				Plant:  func(service, id string, value []byte) { admin.Set(t, root+"/"+service+"/"+id, value) },
+				Remove: func(service, id string) { admin.Delete(t, path.Join(root, service, id)) },
+			}
+		}
+	}})
+}
