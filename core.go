@@ -99,6 +99,9 @@ func (c *core) Register(ctx context.Context, in Instance) (Registration, error) 
 		return nil, c.wrap("register", in.Service, in.ID, err)
 	}
 	defer c.calls.Done()
+	if ctx.Err() != nil {
+		return nil, c.wrap("register", in.Service, in.ID, context.Cause(ctx))
+	}
 	r, err := c.keeper.register(ctx, in)
 	if err != nil {
 		return nil, c.wrap("register", in.Service, in.ID, err)
@@ -268,8 +271,8 @@ func (c *core) Close() error {
 		c.closed = true
 		c.mu.Unlock()
 		c.cancel(ErrClosed)
+		c.calls.Wait() // then nobody starts the keeper any more
 		c.closeErr = c.wrap("close", "", "", c.keeper.close())
-		c.calls.Wait()
 		if err := c.b.Close(); err != nil && c.closeErr == nil {
 			c.closeErr = c.wrap("close", "", "", err)
 		}

@@ -20,7 +20,7 @@
 // every outage: it goes on showing the last set known to be good, and says
 // since when it is not confirmed. Callers never retry.
 //
-// The numbered promises that the tests check are in DESIGN.md of the project.
+// The numbered promises that the tests check are in docs/promises.md.
 package registry
 
 import (

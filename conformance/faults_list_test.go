@@ -42,6 +42,7 @@ var faults = []struct {
 		{"lease.go", "	case e.held:\n		return fmt", "	case false:\n		return fmt"},
 	}},
 	{"renewals are as rare as can be", bubbles, "one-lost-renewal", []edit{
+		{"lease.go", "	next := sent.Add(s.TTL() / 3)", "	next := sent.Add(s.TTL() * 9 / 10)"},
 		{"lease.go", "			next = sent.Add(s.TTL() / 3)", "			next = sent.Add(s.TTL() * 9 / 10)"},
 	}},
 	{"Deregister of one ends its siblings", bubbles, "siblings", []edit{
@@ -81,7 +82,7 @@ var faults = []struct {
 		{"core.go", "err == nil {\n			found = append(found, in)\n		}", "err != nil {\n			return nil, err\n		} else {\n			found = append(found, in)\n		}"},
 	}},
 	{"an undecodable record hides the others", bubbles, "undecodable", []edit{
-		{"set.go", "	if m.bad {\n		w.skipped++\n	}\n", "	if m.bad {\n		w.skipped++\n		clear(w.set)\n	}\n"},
+		{"set.go", "	if !s.fits(len(recs)) {\n		return\n	}\n", "	if !s.fits(len(recs)) {\n		return\n	}\n	for _, rec := range recs {\n		if _, err := decode(w.service, rec.ID, rec.Value); err != nil {\n			return\n		}\n	}\n"},
 	}},
 	{"a slow reader holds up the others", realTime, "slow-reader", []edit{
 		{"core.go", "			if !yield(snap, nil) {\n				return\n			}\n", "			w.mu.Lock()\n			ok := yield(snap, nil)\n			w.mu.Unlock()\n			if !ok {\n				return\n			}\n"},
@@ -104,7 +105,7 @@ var faults = []struct {
 
 	// In a backend.
 	{"a parent deleted instead of the node", bubbles, "siblings", []edit{
-		{"memreg/store.go", "		s.unset(path, id)\n	}\n}\n\nfunc signal", "		for id := range s.at(path).records {\n			s.unset(path, id)\n		}\n	}\n}\n\nfunc signal"},
+		{"memreg/store.go", "		s.unset(path, id)\n	}\n}\n\nfunc signal", "		for id := range s.at(path).records {\n			delete(ss.records, [2]string{path, id})\n			s.unset(path, id)\n		}\n	}\n}\n\nfunc signal"},
 	}},
 	{"a leftover node adopted, which then goes with its session", bubbles, "fast-restart", []edit{
 		{"memreg/store.go", "	ss.records[[2]string{path, rec.ID}] = true\n", "	if exists && old.owner != nil {\n		ss = old.owner\n	}\n	ss.records[[2]string{path, rec.ID}] = true\n"},

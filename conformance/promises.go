@@ -1,7 +1,7 @@
 package conformance
 
-// promises are what the library promises its users, by number; DESIGN.md lists
-// them with their bounds. A case prints the one that it checks when it fails.
+// promises are what the library promises its users, by number. A case prints the
+// one that it checks when it fails. docs/promises.md lists them with their cases.
 //
 // R is a round trip to the registry, T the TTL that the server granted, W the
 // delivery of a change to a watcher, B registry.MaxBackoff, E the election time

@@ -353,6 +353,9 @@ var registering = []testCase{
 			if err := r.Update(e.ctx(e.h.TTL), map[string]string{"v": v, "w": v}); err != nil {
 				e.Fatalf("update %d: %v", i, err)
 			}
+			if i%10 == 0 { // one after the other arrives, and some at once
+				other.set(e.h.TTL, fmt.Sprintf("x{v=%d,w=%d}", i, i))
+			}
 		}
 		last := fmt.Sprintf("x{v=%d,w=%d}", n, n)
 		for i, w := range []*watcher{own, other} {

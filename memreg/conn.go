@@ -189,9 +189,10 @@ func (c *Conn) await(ctx context.Context, wake <-chan struct{}) error {
 
 func (c *Conn) path(service string) string { return c.root + "/" + service }
 
+// String is "memory", and the store's name if it was opened by one.
 func (c *Conn) String() string { return c.name }
 
-// NewSession, and the other methods of a Backend, are for package registry.
+// NewSession grants the TTL that is asked for, within the Store's bounds.
 func (c *Conn) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
 	var ss *session
 	err := c.call(ctx, func() (int, error) {
@@ -204,6 +205,7 @@ func (c *Conn) NewSession(ctx context.Context, ttl time.Duration) (registry.Sess
 	return ss, nil
 }
 
+// Lookup is one request.
 func (c *Conn) Lookup(ctx context.Context, service string) (recs []registry.Record, err error) {
 	err = c.call(ctx, func() (int, error) {
 		recs = c.store.list(c.path(service))
@@ -212,6 +214,7 @@ func (c *Conn) Lookup(ctx context.Context, service string) (recs []registry.Reco
 	return recs, err
 }
 
+// Services is one request.
 func (c *Conn) Services(ctx context.Context) (names []string, err error) {
 	err = c.call(ctx, func() (int, error) {
 		names = c.store.names(c.root)
@@ -220,6 +223,7 @@ func (c *Conn) Services(ctx context.Context) (names []string, err error) {
 	return names, err
 }
 
+// Watch is one request, and then a push for each change or more.
 func (c *Conn) Watch(ctx context.Context, service string, sink registry.Sink) error {
 	path := c.path(service)
 	var w *watcher
@@ -249,6 +253,7 @@ func (c *Conn) Watch(ctx context.Context, service string, sink registry.Sink) er
 	}
 }
 
+// Current is one request.
 func (c *Conn) Current(ctx context.Context, service, version string) (same bool, err error) {
 	err = c.call(ctx, func() (int, error) {
 		same = c.store.at(c.path(service)).String() == version

@@ -26,6 +26,8 @@ type session struct {
 	wake    chan struct{}     // capacity 1
 }
 
+// NewSession opens a connection of its own. The server grants 2 to 20 of its
+// ticks.
 func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
 	c, err := b.open(ttl, true)
 	if err != nil {

@@ -85,6 +85,7 @@ func New(servers []string, opts *Options) *Backend {
 	return b
 }
 
+// String names the servers.
 func (b *Backend) String() string { return "zookeeper " + strings.Join(b.servers, ",") }
 
 func (b *Backend) path(service string) string { return b.opts.Root + "/" + service }
@@ -138,6 +139,8 @@ func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record
 	return slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" }), err
 }
 
+// Services reads through the leader, the names and then how many children each
+// has.
 func (b *Backend) Services(ctx context.Context) ([]string, error) {
 	c, err := b.read(ctx)
 	if err != nil {
@@ -184,6 +187,7 @@ func versionOf(parent *zk.Stat) string {
 	return fmt.Sprintf("%d.%d.%d", parent.Czxid, parent.Cversion, parent.Pzxid)
 }
 
+// Close ends the connection for reads, within a second.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	b.closed = true

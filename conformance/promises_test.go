@@ -1,0 +1,32 @@
+package conformance
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestDocument compares docs/promises.md with the suite.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/promises.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[int][]string{}
+	for _, c := range cases() {
+		if promises[c.promise] == "" {
+			t.Errorf("case %s: there is no promise %d", c.name, c.promise)
+		}
+		names[c.promise] = append(names[c.promise], c.name)
+	}
+	for n, promise := range promises {
+		list := strings.Join(names[n], ", ")
+		if list == "" {
+			list = "–"
+		}
+		if row := fmt.Sprintf("| %d | %s | %s |\n", n, promise, list); !strings.Contains(string(text), row) {
+			t.Errorf("docs/promises.md lacks the row\n%s", row)
+		}
+	}
+}
