@@ -6,6 +6,8 @@
 # make demo      three time servers and a client in one process
 
 GO ?= go
+# Cases of the suite mostly wait: more of them at a time than there are cores.
+PARALLEL = 16
 ZK_JAR = /usr/share/java/zookeeper.jar
 
 .PHONY: test servers format vet staticcheck tidy bench repeat vuln demo
@@ -14,7 +16,7 @@ ZK_JAR = /usr/share/java/zookeeper.jar
 
 # The tests come last, so that their summary closes the output.
 test: servers format vet staticcheck tidy
-	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -timeout 20m ./...
+	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -timeout 20m -parallel $(PARALLEL) ./...
 
 # What the tests need and go does not bring.
 servers:
@@ -48,8 +50,8 @@ bench: servers
 	REGISTRY_TEST_REQUIRE=zk $(GO) test -run='^$$' -bench=. -benchmem -timeout 30m ./...
 
 repeat: servers
-	$(GO) test -race -count=100 -timeout 60m ./memreg
-	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -count=10 -timeout 60m ./zkreg
+	$(GO) test -race -count=100 -timeout 90m -parallel $(PARALLEL) ./memreg
+	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) ./zkreg
 
 vuln:
 	$(GO) tool -modfile=tools/vuln.mod govulncheck ./...

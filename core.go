@@ -234,14 +234,21 @@ func (c *core) join(service string) (*watch, error) {
 		return nil, ErrClosed
 	}
 	w := c.watches[service]
-	if w == nil {
+	if w == nil || w.ctx.Err() != nil {
+		before := w
 		w = newWatch(c, service)
 		c.watches[service] = w
 		c.calls.Go(func() {
+			if before != nil {
+				<-before.over // the backend has one Watch of a service at a time
+			}
 			w.run()
 			c.mu.Lock()
-			c.drop(w)
-			c.mu.Unlock()
+			defer c.mu.Unlock()
+			if c.watches[service] == w {
+				delete(c.watches, service)
+			}
+			close(w.over)
 		})
 	}
 	w.readers++
@@ -254,14 +261,6 @@ func (c *core) leave(w *watch) {
 	defer c.mu.Unlock()
 	if w.readers--; w.readers == 0 {
 		w.cancel(nil)
-		c.drop(w)
-	}
-}
-
-// drop makes the next reader start a new watch. c.mu is held.
-func (c *core) drop(w *watch) {
-	if c.watches[w.service] == w {
-		delete(c.watches, w.service)
 	}
 }
 

@@ -30,7 +30,7 @@ type Error struct {
 	Op      string // "register", "lookup", "watch", …
 	Service string // "" if the operation concerns none
 	ID      string // "" if it concerns none
-	Backend string // the backend and its servers; "" if nothing was sent
+	Backend string // the backend and its servers; "" for invalid input
 	Err     error  // why; never nil
 }
 

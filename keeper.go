@@ -87,6 +87,9 @@ func (k *keeper) close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, e := range k.entries {
+		if e.want != nil {
+			e.want.unsure = k.ended
+		}
 		k.finish(e, ErrClosed)
 	}
 	return k.ended

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 var schemes = struct {
@@ -88,6 +90,10 @@ func unknownScheme(scheme string, known []string) error {
 // parseURL takes the authority out before it calls url.Parse, which allows one
 // host and one port there, where a registry has several servers.
 func parseURL(raw string) (*url.URL, error) {
+	if strings.Contains(raw, "@") {
+		// Not quoted back: what stands before the @ may be a password.
+		return nil, fmt.Errorf("%w URL: user names and passwords do not belong in it, nor does an @ (it ends up in process lists and logs)", ErrInvalid)
+	}
 	head, rest, hierarchical := strings.Cut(raw, "://")
 	var authority string
 	if hierarchical {
@@ -96,9 +102,8 @@ func parseURL(raw string) (*url.URL, error) {
 			authority = rest[:i]
 		}
 		rest = rest[len(authority):]
-		if strings.Contains(authority, "@") {
-			// Not quoted back: what stands before the @ may be a password.
-			return nil, fmt.Errorf("%w URL: user names and passwords do not belong in it (it ends up in process lists and logs)", ErrInvalid)
+		if strings.ContainsFunc(authority, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }) {
+			return nil, fmt.Errorf("%w URL: its host %q has characters that no host has", ErrInvalid, authority)
 		}
 		raw = head + "://" + rest
 	}
@@ -135,13 +140,16 @@ func Servers(u *url.URL, defaultPort string) ([]string, error) {
 	}
 	var servers []string
 	for s := range strings.SplitSeq(u.Host, ",") {
-		if _, _, err := net.SplitHostPort(s); err != nil && s != "" {
-			s = net.JoinHostPort(strings.Trim(s, "[]"), defaultPort)
+		addr := s
+		if bare, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(bare, "]") {
+			addr = net.JoinHostPort(strings.TrimSuffix(bare, "]"), defaultPort)
+		} else if _, err := netip.ParseAddr(s); err == nil || s != "" && !strings.ContainsAny(s, ":[];") {
+			addr = net.JoinHostPort(s, defaultPort)
 		}
-		if err := checkAddr(s); err != nil {
+		if err := checkAddr(addr); err != nil {
 			return nil, fmt.Errorf("URL %s://%s: %w", u.Scheme, u.Host, err)
 		}
-		servers = append(servers, s)
+		servers = append(servers, addr)
 	}
 	return servers, nil
 }

@@ -62,9 +62,11 @@ type Registry interface {
 
 	// Watch yields the set of instances of service, whole, each time that it
 	// changes, and when it ceases to be confirmed or is confirmed again. The
-	// first Snapshot is confirmed by the registry: Watch waits for it, however
-	// long the registry is away. A reader that is slower than the changes
-	// skips to the newest. An outage is no error: see Snapshot.Err.
+	// first Snapshot is a set that the registry has confirmed: Watch waits for
+	// it, however long the registry is away. (A reader that joins others in an
+	// outage gets what they have, marked as unconfirmed.) A reader that is
+	// slower than the changes skips to the newest. An outage is no error: see
+	// Snapshot.Err.
 	//
 	// The error is non-nil only in the last pair, in which the Snapshot is
 	// empty: ctx has ended (the error wraps its cause, and why there was no

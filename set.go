@@ -19,6 +19,8 @@ type member struct {
 type sink struct {
 	w      *watch
 	cancel context.CancelCauseFunc
+	begun  bool // the attempt has brought a set
+	full   bool // it has brought one that was refused: what follows builds on that
 }
 
 func (s *sink) Reset(recs []Record, version string) {
@@ -29,6 +31,7 @@ func (s *sink) Reset(recs []Record, version string) {
 		return
 	}
 	gone := maps.Clone(w.set)
+	s.begun = true
 	changed := false
 	for _, rec := range recs {
 		delete(gone, rec.ID)
@@ -44,10 +47,19 @@ func (s *sink) Apply(put []Record, gone []string, version string) {
 	w := s.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := len(w.set) - len(gone)
+	there := make(map[string]bool, len(gone)+len(put)) // afterwards
+	for _, id := range gone {
+		there[id] = false
+	}
 	for _, rec := range put {
-		if _, had := w.set[rec.ID]; !had {
+		there[rec.ID] = true
+	}
+	n := len(w.set)
+	for id, stays := range there {
+		if _, had := w.set[id]; stays && !had {
 			n++
+		} else if had && !stays {
+			n--
 		}
 	}
 	if !s.fits(n) {
@@ -66,11 +78,10 @@ func (s *sink) Apply(put []Record, gone []string, version string) {
 // fits ends the attempt if the set would have more than MaxInstances records:
 // the last good one stays.
 func (s *sink) fits(n int) bool {
-	if n > s.w.c.opts.MaxInstances {
+	if s.full = s.full || n > s.w.c.opts.MaxInstances; s.full {
 		s.cancel(s.w.c.tooMany(n))
-		return false
 	}
-	return true
+	return !s.full
 }
 
 // put and remove change one member, and report whether that can be seen.

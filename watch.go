@@ -16,7 +16,8 @@ type watch struct {
 	service string
 	ctx     context.Context // ends with the last reader, or with the Registry
 	cancel  context.CancelCauseFunc
-	readers int // guarded by c.mu
+	over    chan struct{} // closed when run has returned
+	readers int           // guarded by c.mu
 
 	mu        sync.Mutex
 	set       map[string]member // by record ID
@@ -36,7 +37,7 @@ type watch struct {
 }
 
 func newWatch(c *core, service string) *watch {
-	w := &watch{c: c, service: service, set: map[string]member{}, stale: map[string]bool{}}
+	w := &watch{c: c, service: service, over: make(chan struct{}), set: map[string]member{}, stale: map[string]bool{}}
 	w.ctx, w.cancel = context.WithCancelCause(c.ctx)
 	return w
 }
@@ -120,9 +121,9 @@ func (w *watch) troubled(err error) (over bool) {
 		return true
 	case !w.known:
 		w.last = err
-	case permanent(err) || errors.Is(err, errUnanswered):
+	case permanent(err) || errors.Is(err, errUnanswered) || w.trouble != nil:
 		w.show(err)
-	case w.shown == nil && w.trouble == nil:
+	case w.shown == nil:
 		w.shown = time.AfterFunc(w.c.opts.TTL, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -134,13 +135,14 @@ func (w *watch) troubled(err error) (over bool) {
 	return false
 }
 
-// show makes err the state that readers see. w.mu is held.
+// show makes err the state that readers see, unless they see one of its kind
+// already: they are told of changes, not of tries. w.mu is held.
 func (w *watch) show(err error) {
 	if w.shown != nil {
 		w.shown.Stop()
 		w.shown = nil
 	}
-	if w.trouble == nil {
+	if w.trouble == nil || permanent(w.trouble) != permanent(err) {
 		err = w.c.wrap("watch", w.service, "", err)
 		w.c.log.Warn("registry: watch not confirmed: the last good set stays", "service", w.service, "err", err)
 		w.trouble = err
@@ -197,10 +199,11 @@ var (
 func (w *watch) attempt() error {
 	ctx, cancel := context.WithCancelCause(w.ctx)
 	var wg sync.WaitGroup
+	s := &sink{w: w, cancel: cancel}
 	if !w.c.opts.NoVerify {
-		wg.Go(func() { w.verify(ctx, cancel) })
+		wg.Go(func() { w.verify(ctx, s) })
 	}
-	err := w.c.b.Watch(ctx, w.service, &sink{w, cancel})
+	err := w.c.b.Watch(ctx, w.service, s)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause // the reason, where Watch can only tell that ctx ended
 	}
@@ -215,16 +218,13 @@ func (w *watch) attempt() error {
 // verify asks twice every TTL whether the set that is shown is still the
 // registry's, and ends the attempt if it is not or if nobody answers: so a
 // half-open link is noticed within 2/3 TTL, and a lost event within one.
-func (w *watch) verify(ctx context.Context, cancel context.CancelCauseFunc) {
+func (w *watch) verify(ctx context.Context, s *sink) {
 	ttl := w.c.opts.TTL
 	for every := ttl / 2; sleep(ctx, every); {
 		for doubts := 0; ; doubts++ {
 			w.mu.Lock()
-			version, resets, known := w.version, w.resets, w.known
+			version, resets, begun := w.version, w.resets, s.begun
 			w.mu.Unlock()
-			if !known {
-				break
-			}
 			call, done, _ := w.c.deadline(ctx, ttl/6)
 			same, err := w.c.b.Current(call, w.service, version)
 			done()
@@ -235,8 +235,11 @@ func (w *watch) verify(ctx context.Context, cancel context.CancelCauseFunc) {
 				if errors.Is(err, context.DeadlineExceeded) {
 					err = fmt.Errorf("%w: %w", errUnanswered, err)
 				}
-				cancel(err)
+				s.cancel(err)
 				return
+			}
+			if !begun {
+				break // it answers; there is no set to compare yet
 			}
 			w.mu.Lock()
 			moved := w.resets != resets
@@ -251,7 +254,7 @@ func (w *watch) verify(ctx context.Context, cancel context.CancelCauseFunc) {
 			// a set that did not move in between, it was lost.
 			if doubts > 0 {
 				w.c.log.Warn("registry: watch missed a change: reading the whole set again", "service", w.service)
-				cancel(errMissed)
+				s.cancel(errMissed)
 				return
 			}
 			if !sleep(ctx, ttl/6) {

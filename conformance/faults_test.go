@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -28,9 +29,12 @@ type edit struct{ file, old, new string }
 // is meant for it, which must fail. It builds with go's -overlay: the sources
 // stay as they are.
 func TestSuiteBites(t *testing.T) {
+	builds := make(chan struct{}, runtime.GOMAXPROCS(0)) // whatever -parallel is
 	for _, f := range faults {
 		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
+			builds <- struct{}{}
+			defer func() { <-builds }()
 			args := []string{"test", "-count=1", "-vet=off", "-ldflags=-s -w", "-timeout=90s", "-overlay=" + overlay(t, f.edits)}
 			pkg, test, _ := strings.Cut(f.in, " ")
 			args = append(args, "-run=^"+test+"$/^"+f.caught+"$", pkg)

@@ -121,7 +121,7 @@ var staying = []testCase{
 		r := e.register(a, "x")
 		w := e.watch(a)
 		w.set(e.h.TTL, "x")
-		const long = 3 * registry.MaxBackoff
+		const long = 3 * registry.MaxBackoff / 2
 		before := a.Traffic()
 		w.quiet(long)
 		healthy := a.Traffic() - before

@@ -50,8 +50,6 @@ func (e *bench) check(what string, err error) {
 	}
 }
 
-func (e *bench) must(what string, f func() error) { e.check(what, f()) }
-
 // open makes a Registry. If m is not nil it counts what goes over its
 // connections.
 func (e *bench) open(m *meter, ttl time.Duration) registry.Registry {
@@ -167,7 +165,10 @@ func (w *watcher) await(ok func(registry.Snapshot) bool) time.Time {
 	timeout := time.After(time.Minute)
 	for {
 		select {
-		case s := <-w.snaps:
+		case s, more := <-w.snaps:
+			if !more {
+				w.e.b.Fatal("the watch has ended")
+			}
 			if s.Err == nil && ok(s.Snapshot) {
 				return s.at
 			}
@@ -183,21 +184,6 @@ func find(s registry.Snapshot, id string) (registry.Instance, bool) {
 		return registry.Instance{}, false
 	}
 	return s.Instances[i], true
-}
-
-// A side is one of the clients that are compared. It does the same thing once
-// more and measures that, without what it does before and after.
-type side func(i int) sample
-
-type sample struct {
-	took    time.Duration
-	traffic traffic // of the watcher's client
-}
-
-func timed(f func()) sample {
-	begin := time.Now()
-	f()
-	return sample{took: time.Since(begin)}
 }
 
 // beside measures raw and ours, each by itself and in turns. If a side handles
