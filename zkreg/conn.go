@@ -19,7 +19,8 @@ type conn struct {
 	b      *Backend
 	zk     *zk.Conn
 	events <-chan zk.Event
-	single bool // no second session after the first: what owns nodes must know
+	single bool          // no second session after the first: what owns nodes must know
+	asks   time.Duration // the session timeout asked for
 	ctx    context.Context
 	cancel context.CancelFunc
 	calls  sync.WaitGroup
@@ -27,11 +28,12 @@ type conn struct {
 	mu      sync.Mutex
 	link    *link         // the newest TCP connection
 	up      bool          // it has a session
-	expired bool          // single, and the session is over
+	expired bool          // the session is over, and there will be no other
 	granted time.Duration // the session timeout
-	dialled time.Time     // when link was made
+	since   time.Time     // when up last changed
+	breaks  int           // how often a connection with a session broke
 	fails   int           // dials and handshakes that failed
-	streak  int           // those since there was a session
+	streak  int           // those since a session that lasted
 	why     error         // the newest of these
 	asked   bool          // ready has been called
 	changed chan struct{} // closed and made anew when one of these changes
@@ -41,7 +43,7 @@ type conn struct {
 
 // open starts a connection, and does not wait for it.
 func (b *Backend) open(timeout time.Duration, single bool) (*conn, error) {
-	c := &conn{b: b, single: single, changed: make(chan struct{})}
+	c := &conn{b: b, single: single, asks: timeout, changed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.watches.init()
 	var err error
@@ -85,18 +87,37 @@ func (c *conn) event(ev zk.Event) {
 	}
 	switch ev.State {
 	case zk.StateHasSession:
-		c.change(func() { c.up, c.streak, c.granted = true, 0, c.link.granted() })
+		c.change(func() { c.up, c.since, c.granted = true, time.Now(), c.link.granted() })
 	case zk.StateExpired:
 		c.change(func() { c.expired = c.single })
 	case zk.StateDisconnected:
 		c.mu.Lock()
-		up := c.up
+		up, lasted := c.up, time.Since(c.since)
 		c.mu.Unlock()
-		if up {
-			c.change(func() { c.up = false })
-		} else {
+		if !up {
 			c.failed(fmt.Errorf("%s ended the connection without granting a session", ev.Server))
+			c.change(c.disown)
+			return
 		}
+		c.change(func() {
+			c.up, c.since = false, time.Now()
+			c.breaks++
+			if lasted > maxPause {
+				c.streak = 0
+			} else {
+				c.streak += len(c.b.servers) // granted and broken, over and over: no reason to hurry
+			}
+		})
+	}
+}
+
+// disown gives up a session that has run out by our clock while the servers end
+// every connection that asks for it. They do that without a word to a client that
+// has seen more than they have: one that was restored from a copy, or is new. The
+// client library would ask for ever. c.mu is held.
+func (c *conn) disown() {
+	if c.granted > 0 && time.Since(c.since) > c.granted {
+		c.expired = true
 	}
 }
 
@@ -118,7 +139,7 @@ func (c *conn) ready(ctx context.Context) error {
 		c.mu.Unlock()
 		switch {
 		case expired:
-			return fmt.Errorf("%w: the server says that it has expired", registry.ErrSessionLost)
+			return fmt.Errorf("%w: %s does not know it any more", registry.ErrSessionLost, c.zk.Server())
 		case c.ctx.Err() != nil:
 			return errClosed
 		case up:
@@ -137,12 +158,12 @@ func (c *conn) ready(ctx context.Context) error {
 	}
 }
 
-// down returns a channel that is closed when the state changes, and whether
-// there is a session now.
-func (c *conn) down() (changed <-chan struct{}, up bool) {
+// state returns a channel that is closed when the state changes, whether there is
+// a session now, and how often its connection broke.
+func (c *conn) state() (changed <-chan struct{}, up bool, breaks int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.changed, c.up
+	return c.changed, c.up, c.breaks
 }
 
 // call makes a request with ctx. When nothing at all has come over the link
@@ -177,24 +198,39 @@ func call[T any](ctx context.Context, c *conn, f func() (T, error)) (T, error) {
 	}
 }
 
-// explain turns the client library's errors into ours.
-func (c *conn) explain(err error) error {
-	switch {
-	case err == nil, isNode(err):
-		return err
-	case errors.Is(err, zk.ErrNoAuth), errors.Is(err, zk.ErrAuthFailed), errors.Is(err, zk.ErrInvalidACL):
-		return fmt.Errorf("%w: %s: %w", registry.ErrDenied, c.zk.Server(), err)
-	case errors.Is(err, zk.ErrSessionExpired) && c.single:
-		return fmt.Errorf("%w: %s: %w", registry.ErrSessionLost, c.zk.Server(), err)
-	}
-	return fmt.Errorf("%s: %w", c.zk.Server(), err)
+// A refusal is a server's answer, as opposed to the lack of one.
+type refusal struct {
+	server string
+	err    error
 }
 
-// isNode reports whether err is about the state of a node, for the caller to
-// look at.
-func isNode(err error) bool {
-	return errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrNodeExists) ||
-		errors.Is(err, zk.ErrBadVersion) || errors.Is(err, zk.ErrNotEmpty)
+func (r *refusal) Error() string { return r.server + ": " + r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refused(err error) bool {
+	var r *refusal
+	return errors.As(err, &r)
+}
+
+// explain turns the client library's errors into ours.
+func (c *conn) explain(err error) error {
+	server := c.zk.Server()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, zk.ErrConnectionClosed), errors.Is(err, zk.ErrClosing), errors.Is(err, zk.ErrNoServer), errors.Is(err, zk.ErrSessionMoved):
+		return fmt.Errorf("%s: %w", server, err)
+	case errors.Is(err, zk.ErrSessionExpired):
+		if c.single {
+			err = fmt.Errorf("%w: %w", registry.ErrSessionLost, err)
+		}
+		return fmt.Errorf("%s: %w", server, err)
+	case errors.Is(err, zk.ErrNoAuth), errors.Is(err, zk.ErrAuthFailed), errors.Is(err, zk.ErrInvalidACL):
+		err = fmt.Errorf("%w: %w", registry.ErrDenied, err)
+	case errors.Is(err, zk.ErrNoChildrenForEphemerals):
+		err = fmt.Errorf("%w: the parent is ephemeral: %w", registry.ErrInvalid, err)
+	}
+	return &refusal{server, err}
 }
 
 func (c *conn) sync(ctx context.Context, path string) error {
@@ -259,7 +295,7 @@ func (c *conn) get(ctx context.Context, path string) (*node, error) {
 // close ends the session, and returns when nothing of the connection is left.
 // It reports whether the server has answered.
 func (c *conn) close(ctx context.Context) (confirmed bool) {
-	_, up := c.down()
+	_, up, _ := c.state()
 	c.change(c.cancel) // from now on nothing is dialled
 	c.mu.Lock()
 	link := c.link
@@ -286,4 +322,11 @@ func (c *conn) close(ctx context.Context) (confirmed bool) {
 	}
 	c.calls.Wait()
 	return confirmed
+}
+
+// discard closes a connection whose session nothing hangs on.
+func (c *conn) discard() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c.close(ctx)
 }

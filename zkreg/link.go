@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// handshakeTimeout bounds the wait for a server to grant a session: one that
-// accepts connections and does nothing must not hold up the next.
-const handshakeTimeout = 2 * time.Second
+// patience bounds the wait for a server to take a connection, and to grant a
+// session: one that does neither must not hold up the next until the session has
+// run out.
+func (c *conn) patience() time.Duration { return min(2*time.Second, c.asks/4) }
 
 // A link is a TCP connection to a server, with an eye on what comes over it.
 type link struct {
 	net.Conn
-	head [12]byte // of the server's first packet: its length, a version, the session timeout
-	have atomic.Int32
-	last atomic.Int64 // when something came: nanoseconds since epoch
+	patience time.Duration
+	head     [12]byte // of the server's first packet: its length, a version, the session timeout
+	have     atomic.Int32
+	last     atomic.Int64 // when something came: nanoseconds since epoch
 }
 
 // epoch makes times comparable by the monotonic clock.
@@ -40,7 +42,7 @@ func (l *link) Read(p []byte) (int, error) {
 // which is nearly seven session timeouts.
 func (l *link) SetReadDeadline(t time.Time) error {
 	if int(l.have.Load()) < len(l.head) {
-		if most := time.Now().Add(handshakeTimeout); t.IsZero() || t.After(most) {
+		if most := time.Now().Add(l.patience); t.IsZero() || t.After(most) {
 			t = most
 		}
 	}
@@ -55,10 +57,10 @@ func (l *link) granted() time.Duration {
 // heard reports whether anything has come since t.
 func (l *link) heard(t time.Time) bool { return l.last.Load() >= int64(t.Sub(epoch)) }
 
-// silent reports whether the link must be taken for dead: a tenth of a second is
-// no time for a server to be silent, whatever the caller's deadline was.
+// silent reports whether the link must be taken for dead: less than minSilence
+// is no time for a server to be silent, whatever the caller's deadline was.
 func (l *link) silent(since time.Time) bool {
-	return !l.heard(since) && time.Since(since) >= 100*time.Millisecond
+	return !l.heard(since) && time.Since(since) >= minSilence
 }
 
 // dial is the client library's way to a server, and sets its pace: at once after
@@ -67,10 +69,11 @@ func (l *link) silent(since time.Time) bool {
 func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, error) {
 	c.mu.Lock()
 	rounds := c.streak / len(c.b.servers)
-	if rounds == 0 && time.Since(c.dialled) < minPause {
-		rounds = 1 // the server takes connections, and ends them
-	}
+	last := c.link
 	c.mu.Unlock()
+	if last != nil {
+		_ = last.Close() // the client library does not, after an expiry
+	}
 	if rounds > 0 {
 		d := min(minPause<<min(rounds-1, 10), maxPause)
 		t := time.NewTimer(d/2 + rand.N(d/2))
@@ -83,7 +86,7 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 	if c.over() {
 		return nil, errClosed
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, min(timeout, c.patience()))
 	defer cancel()
 	nc, err := c.b.opts.Dial(ctx, network, addr)
 	if err != nil {
@@ -93,14 +96,18 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 		c.failed(err)
 		return nil, err
 	}
-	l := &link{Conn: nc}
-	c.change(func() { c.link, c.dialled = l, time.Now() })
+	l := &link{Conn: nc, patience: c.patience()}
+	c.change(func() { c.link = l })
+	if c.over() {
+		_ = l.Close() // close may not have seen it
+	}
 	return l, nil
 }
 
 const (
-	minPause = 50 * time.Millisecond
-	maxPause = time.Second
+	minPause   = 50 * time.Millisecond
+	maxPause   = time.Second
+	minSilence = 50 * time.Millisecond
 )
 
 // over reports whether no more connections are wanted.

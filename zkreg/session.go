@@ -2,8 +2,9 @@ package zkreg
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,11 +20,18 @@ type session struct {
 	id int64
 
 	mu      sync.Mutex
-	held    map[string]int32  // by path: the parent's version at which the node was ours
-	parents map[string]parent // by path, as last read
-	look    map[string]bool   // paths that Guard has yet to look at
-	busy    bool              // a write is under way: Guard waits
-	wake    chan struct{}     // capacity 1
+	held    map[string]holding // by path
+	parents map[string]parent  // by path, as last read
+	look    map[string]bool    // paths that Guard has yet to look at
+	busy    bool               // a write is under way: Guard waits
+	wake    chan struct{}      // capacity 1
+}
+
+// A holding is a node that was ours when we last knew.
+type holding struct {
+	version int32 // the parent's, when we knew
+	breaks  int   // of the connection, when we knew
+	moved   bool  // its watch has fired since
 }
 
 // NewSession opens a connection of its own. The server grants 2 to 20 of its
@@ -37,8 +45,8 @@ func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.S
 		c.close(ctx)
 		return nil, err
 	}
-	s := &session{b: b, c: c, id: c.zk.SessionID(), held: map[string]int32{}, parents: map[string]parent{}, look: map[string]bool{}, wake: make(chan struct{}, 1)}
-	c.watches.tell(s.check)
+	s := &session{b: b, c: c, id: c.zk.SessionID(), held: map[string]holding{}, parents: map[string]parent{}, look: map[string]bool{}, wake: make(chan struct{}, 1)}
+	c.watches.tell(s.fired)
 	return s, nil
 }
 
@@ -53,24 +61,34 @@ func (s *session) TTL() time.Duration {
 func (s *session) Renew(ctx context.Context) error { return s.c.sync(ctx, "/") }
 
 func (s *session) Close(ctx context.Context) error {
-	if !s.c.close(ctx) {
+	confirmed := s.c.close(ctx)
+	s.c.mu.Lock()
+	expired := s.c.expired
+	s.c.mu.Unlock()
+	switch {
+	case expired:
+		return fmt.Errorf("%w: session %#x", registry.ErrSessionLost, s.id)
+	case !confirmed:
 		return fmt.Errorf("%s has not confirmed the end of session %#x", s.c.zk.Server(), s.id)
 	}
 	return nil
 }
 
-// check has Guard look at a node. The client library waits for it.
-func (s *session) check(path string) {
+// fired is told of each event. The client library waits for it.
+func (s *session) fired(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.checkLocked(path)
+	if h, ok := s.held[path]; ok {
+		h.moved = true
+		s.held[path] = h
+		s.lookAt(path)
+	}
 }
 
-func (s *session) checkLocked(path string) {
-	if _, ok := s.held[path]; ok {
-		s.look[path] = true
-		s.nudge()
-	}
+// lookAt has Guard look at a node. s.mu is held.
+func (s *session) lookAt(path string) {
+	s.look[path] = true
+	s.nudge()
 }
 
 func (s *session) nudge() {
@@ -85,10 +103,17 @@ func (s *session) nudge() {
 // under way, which goes first.
 func (s *session) Guard(ctx context.Context, lost func(service, id string)) error {
 	s.nudge()
+	seen := -1
 	for {
-		changed, _ := s.c.down()
+		changed, _, breaks := s.c.state()
 		if err := s.c.ready(ctx); err != nil {
 			return err
+		}
+		if breaks != seen {
+			if err := s.catchUp(ctx); err != nil {
+				return err
+			}
+			seen = breaks
 		}
 		if err := s.inspect(ctx, s.some(), lost); err != nil {
 			return err
@@ -121,32 +146,72 @@ func (s *session) some() []string {
 	return paths
 }
 
-func (s *session) inspect(ctx context.Context, paths []string, lost func(service, id string)) error {
-	return parallel(len(paths), func(i int) error {
-		path := paths[i]
-		owner, err := s.watchOwner(ctx, path)
+// catchUp looks at all nodes of the services in which somebody has taken a node
+// while there was no connection: of that the client library may not tell.
+func (s *session) catchUp(ctx context.Context) error {
+	s.mu.Lock()
+	known := maps.Clone(s.parents)
+	s.mu.Unlock()
+	for path, at := range known {
+		st, err := s.c.stat(ctx, path)
+		if err != nil {
+			return err
+		}
+		if st != nil && st.Version == at.version {
+			continue
+		}
 		s.mu.Lock()
-		_, held := s.held[path]
-		switch {
-		case err != nil:
-			s.checkLocked(path) // next time
-		case held && owner != s.id && !s.busy:
-			delete(s.held, path)
-		case held && s.busy:
-			s.checkLocked(path) // what was seen may be older than what is being written
-			held = false
+		for node := range s.held {
+			if strings.HasPrefix(node, path+"/") {
+				s.lookAt(node)
+			}
 		}
 		s.mu.Unlock()
-		if err == nil && held && owner != s.id {
-			lost(s.b.split(path))
-		}
-		return err
-	})
+	}
+	return nil
 }
 
-// watchOwner returns the session that owns the node at path, with a watch armed
-// on it; 0 if there is none.
-func (s *session) watchOwner(ctx context.Context, path string) (int64, error) {
+// inspect reports those of paths that the session has lost.
+func (s *session) inspect(ctx context.Context, paths []string, lost func(service, id string)) error {
+	done := make([]bool, len(paths))
+	err := parallel(len(paths), func(i int) error {
+		st, err := s.watchStat(ctx, paths[i])
+		if err != nil {
+			return err
+		}
+		done[i] = s.judge(paths[i], st, lost)
+		return nil
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, path := range paths {
+		if !done[i] {
+			s.lookAt(path)
+		}
+	}
+	return err
+}
+
+// judge reports the node at path as lost if it is not as the session wrote it. It
+// cannot tell, and returns false, while a write is under way.
+func (s *session) judge(path string, st *zk.Stat, lost func(service, id string)) bool {
+	s.mu.Lock()
+	_, held := s.held[path]
+	busy := s.busy
+	ours := st.EphemeralOwner == s.id && st.Version == 0 // else somebody has set its data
+	if held && !busy && !ours {
+		delete(s.held, path)
+	}
+	s.mu.Unlock()
+	if held && !busy && !ours {
+		lost(s.b.split(path))
+	}
+	return !held || !busy
+}
+
+// watchStat reads the stat of the node at path, with a watch armed on it; it is
+// that of no session's if there is no node.
+func (s *session) watchStat(ctx context.Context, path string) (*zk.Stat, error) {
 	n, set := s.c.watches.arm(path)
 	st, err := call(ctx, s.c, func() (st *zk.Stat, err error) {
 		var ok bool
@@ -160,17 +225,11 @@ func (s *session) watchOwner(ctx context.Context, path string) (int64, error) {
 		}
 		return st, err
 	})
-	if err != nil {
-		if set {
-			s.c.watches.unarm(path, n)
-		}
-		return 0, err
+	if err != nil && set {
+		s.c.watches.unarm(path, n)
 	}
-	return st.EphemeralOwner, nil
+	return st, err
 }
-
-// errMoved: the node or its parent changed between reading and writing.
-var errMoved = errors.New("somebody else wrote the same record at the same time")
 
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
 	return s.write(ctx, recs, s.planPut)
@@ -183,14 +242,17 @@ func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
 // planPut reads what is there and decides.
 func (s *session) planPut(ctx context.Context, p *plan) (done bool, err error) {
 	rec := p.rec
+	_, _, breaks := s.c.state()
 	old, err := s.c.get(ctx, p.path)
 	if err != nil || old == nil {
 		return false, err
 	}
 	ours := old.stat.EphemeralOwner == s.id
 	switch {
-	case ours && string(old.value) == string(rec.Value):
-		s.hold(p)
+	case ours && old.stat.Version == 0 && string(old.value) == string(rec.Value):
+		s.mu.Lock()
+		s.hold(p, breaks)
+		s.mu.Unlock()
 		return true, nil
 	case !ours && !rec.TakeOver && registry.OwnerOf(old.value) != rec.Owner:
 		return false, fmt.Errorf("%w (session %#x holds it: %.200q)", registry.ErrSuperseded, old.stat.EphemeralOwner, old.value)

@@ -14,11 +14,15 @@ import (
 // for one event, and the client has no way to take one back: so each path has at
 // most one, and who reads a path again while its watch stands reads without.
 //
-// What was read under a watch that stands is still so. A Watch that begins anew
-// after the link broke therefore reads only what has changed, not 10,000 nodes.
+// What was read under a watch that stands is still so, as long as the link does. A
+// Watch that begins anew after the link broke, and finds the parent as it was,
+// reads none of 10,000 nodes again. If the parent has moved it reads them all: the
+// client library, when it sets its watches again, may ask only for what happens
+// from then on.
 type watches struct {
 	mu        sync.Mutex
 	armed     map[string]*watched  // by path
+	versions  map[string]string    // by parent path: at which the values of the nodes were read
 	listeners map[string]*listener // by parent path: the Watch under way
 	nodes     func(path string)    // told of each event; nil: nobody
 }
@@ -32,12 +36,12 @@ type watched struct {
 // A listener gathers what has happened below one parent.
 type listener struct {
 	list    bool            // children came or went
-	changed map[string]bool // paths of children whose watch has fired
+	changed map[string]bool // names of children whose watch has fired
 	wake    chan struct{}   // capacity 1
 }
 
 func (w *watches) init() {
-	w.armed, w.listeners = map[string]*watched{}, map[string]*listener{}
+	w.armed, w.versions, w.listeners = map[string]*watched{}, map[string]string{}, map[string]*listener{}
 }
 
 // fired is called for each event, in order with the answers to requests: before
@@ -55,7 +59,7 @@ func (w *watches) fired(ev zk.Event) {
 	}
 	if i := strings.LastIndexByte(ev.Path, '/'); i >= 0 {
 		if l := w.listeners[ev.Path[:i]]; l != nil {
-			l.changed[ev.Path] = true
+			l.changed[ev.Path[i+1:]] = true
 			// A deletion moves the parent too, whose event is on its way.
 			if ev.Type != zk.EventNodeDeleted {
 				l.nudge()
@@ -95,12 +99,34 @@ func (w *watches) ignore(parent string, l *listener, forget bool) {
 		delete(w.listeners, parent)
 	}
 	if forget {
-		for path, n := range w.armed {
-			if i := strings.LastIndexByte(path, '/'); path[:i] == parent {
-				n.value, n.fresh = nil, false
-			}
+		w.forget(parent)
+	}
+}
+
+// forget drops what was read below parent. w.mu is held.
+func (w *watches) forget(parent string) {
+	delete(w.versions, parent)
+	for path, n := range w.armed {
+		if i := strings.LastIndexByte(path, '/'); path[:i] == parent {
+			n.value, n.fresh = nil, false
 		}
 	}
+}
+
+// begin drops what an earlier Watch has read, unless it is of the same version.
+func (w *watches) begin(parent, version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.versions[parent] != version {
+		w.forget(parent)
+	}
+}
+
+// brought notes that all values below parent are of this version or newer.
+func (w *watches) brought(parent, version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.versions[parent] = version
 }
 
 // takeList returns whether children came or went since it was last called.
@@ -111,7 +137,7 @@ func (w *watches) takeList(l *listener) (list bool) {
 	return list
 }
 
-// takeChanged returns the paths of children whose watch has fired since then.
+// takeChanged returns the names of children whose watch has fired since then.
 func (w *watches) takeChanged(l *listener) map[string]bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -211,17 +237,19 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	if err != nil {
 		return err
 	}
+	_, _, unbroken := c.state()
 	parent := b.path(service)
 	l := c.watches.listen(parent)
 	defer func() { c.watches.ignore(parent, l, ctx.Err() != nil) }()
 	var (
-		known   = map[string]bool{} // names that the sink has
+		known   = map[string]int{} // names that the sink has, and the last listing with each
+		listing int
 		version string
 		first   = true
 	)
 	for {
-		changed, up := c.down()
-		if !up {
+		changed, up, breaks := c.state()
+		if !up || breaks != unbroken {
 			return errors.New("the connection to " + c.zk.Server() + " broke")
 		}
 		list := c.watches.takeList(l)
@@ -232,22 +260,26 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 				return err
 			}
 			version = versionOf(now.stat)
+			if first {
+				c.watches.begin(parent, version)
+			}
 			fired := c.watches.takeChanged(l) // with what the listing has seen already
-			was := known
-			known = make(map[string]bool, len(now.names))
+			listing++
 			for _, name := range now.names {
-				known[name] = true
-				if !was[name] || fired[parent+"/"+name] {
+				if known[name] == 0 || fired[name] {
 					read = append(read, name)
 				}
-				delete(was, name)
+				known[name] = listing
 			}
-			for name := range was {
-				gone = append(gone, name)
+			for name, last := range known {
+				if last != listing {
+					delete(known, name)
+					gone = append(gone, name)
+				}
 			}
 		} else {
-			for path := range c.watches.takeChanged(l) {
-				if name := path[len(parent)+1:]; known[name] {
+			for name := range c.watches.takeChanged(l) {
+				if known[name] > 0 {
 					read = append(read, name)
 				}
 			}
@@ -269,6 +301,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		if err != nil {
 			return err
 		}
+		c.watches.brought(parent, version)
 		if first {
 			sink.Reset(put, version)
 			first = false

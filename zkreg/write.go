@@ -16,6 +16,7 @@ import (
 const (
 	maxMulti      = 100
 	maxMultiBytes = 512 << 10
+	maxParent     = 256 << 10
 )
 
 // A parent is the node of a service. Each takeover writes its data again, as it
@@ -55,61 +56,56 @@ func (s *session) write(ctx context.Context, recs []registry.Record, replan func
 	s.setBusy(true)
 	defer s.setBusy(false)
 	errs := make([]error, len(recs))
-	var likely, unsure []*plan
+	plans := make([]*plan, len(recs))
 	for i, rec := range recs {
 		p := &plan{i: i, rec: rec, parent: s.b.path(rec.Service), create: rec.Value != nil}
 		p.path = p.parent + "/" + rec.ID
-		if errs[i] = s.know(ctx, p); errs[i] != nil {
-			continue
-		}
-		if s.guess(p) {
+		plans[i] = p
+	}
+	s.knowParents(ctx, plans, errs)
+	var likely, unsure []*plan
+	for _, p := range plans {
+		switch {
+		case errs[p.i] != nil:
+		case s.guess(p):
 			likely = append(likely, p)
-		} else {
+		default:
 			unsure = append(unsure, p)
 		}
 	}
 	groups := group(likely)
-	failed := make([]bool, len(groups))
 	_ = parallel(len(groups), func(i int) error {
 		err := s.commit(ctx, groups[i])
-		failed[i] = err != nil
 		for _, p := range groups[i] {
 			errs[p.i] = err
 		}
 		return nil
 	})
-	for i, g := range groups {
-		if failed[i] && s.readable(errs[g[0].i]) {
+	for _, g := range groups {
+		if refused(errs[g[0].i]) {
 			unsure = append(unsure, g...)
 		}
 	}
-	if len(unsure) == 0 {
-		return errs
-	}
-	for _, p := range unsure {
-		s.forget(p.parent)
-	}
-	for _, p := range unsure {
-		errs[p.i] = s.know(ctx, p)
-	}
-	again := s.replan(ctx, unsure, errs, replan)
-	for _, g := range group(again) {
-		err := s.commit(ctx, g)
+	for _, g := range group(unsure) {
+		if !s.attempt(ctx, g, errs, replan) || len(g) == 1 {
+			continue
+		}
 		for _, p := range g {
-			errs[p.i] = err
-			if err != nil && len(g) > 1 && s.readable(err) {
-				errs[p.i] = s.commit(ctx, []*plan{p})
-			}
-			if isNode(errs[p.i]) {
-				errs[p.i] = fmt.Errorf("%w (%w)", errMoved, errs[p.i])
+			if refused(errs[p.i]) {
+				s.attempt(ctx, []*plan{p}, errs, replan)
 			}
 		}
 	}
 	return errs
 }
 
-// replan reads the nodes of plans, and returns those that are to be written.
-func (s *session) replan(ctx context.Context, plans []*plan, errs []error, replan func(context.Context, *plan) (bool, error)) []*plan {
+// attempt reads the nodes of plans, and writes them in one transaction. It reports
+// whether that was refused: then a part of them may still be written.
+func (s *session) attempt(ctx context.Context, plans []*plan, errs []error, replan func(context.Context, *plan) (bool, error)) (again bool) {
+	for _, p := range plans {
+		s.forget(p.parent)
+	}
+	s.knowParents(ctx, plans, errs) // before the nodes: the version is a condition on them
 	done := make([]bool, len(plans))
 	_ = parallel(len(plans), func(i int) error {
 		p := plans[i]
@@ -119,18 +115,20 @@ func (s *session) replan(ctx context.Context, plans []*plan, errs []error, repla
 		}
 		return nil
 	})
-	var again []*plan
+	var rest []*plan
 	for i, p := range plans {
 		if errs[p.i] == nil && !done[i] {
-			again = append(again, p)
+			rest = append(rest, p)
 		}
 	}
-	return again
-}
-
-// readable reports whether a look at the nodes may tell why a write failed.
-func (s *session) readable(err error) bool {
-	return isNode(err) || errors.Is(err, registry.ErrDenied)
+	if len(rest) == 0 {
+		return false
+	}
+	err := s.commit(ctx, rest)
+	for _, p := range rest {
+		errs[p.i] = err
+	}
+	return refused(err)
 }
 
 // group cuts plans into transactions.
@@ -151,9 +149,10 @@ func group(plans []*plan) [][]*plan {
 
 // guess plans without reading, and reports whether it can.
 func (s *session) guess(p *plan) bool {
+	_, _, breaks := s.c.state()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	version, held := s.held[p.path]
+	h, held := s.held[p.path]
 	p.remove = held
 	switch {
 	case !held:
@@ -161,31 +160,42 @@ func (s *session) guess(p *plan) bool {
 	case !p.create: // about to be deleted: its absence is no loss
 		delete(s.held, p.path)
 	}
-	return s.parents[p.parent].version == version
+	return !h.moved && h.breaks == breaks && h.version == s.parents[p.parent].version
 }
 
 // commit writes plans in one transaction.
 func (s *session) commit(ctx context.Context, plans []*plan) error {
-	var ops []any
-	seen := map[string]bool{}
+	_, _, breaks := s.c.state()
+	at := map[string]parent{}   // those below which something is removed
+	bumped := map[string]int{}  // those that are written, and by which operation
+	strict := map[string]bool{} // those whose version is a condition
 	s.mu.Lock()
 	for _, p := range plans {
-		if !p.remove || seen[p.parent] {
-			continue
+		if p.remove {
+			at[p.parent] = s.parents[p.parent]
+			// Who takes over does so whatever has happened, and does not wait for
+			// others that do the same; but data of somebody else's is not to be lost.
+			if !p.take || !p.rec.TakeOver || len(at[p.parent].data) > 0 {
+				strict[p.parent] = true
+			}
 		}
-		seen[p.parent] = true
-		at := s.parents[p.parent]
-		var take bool
-		for _, q := range plans {
-			take = take || q.take && q.parent == p.parent
-		}
-		if take {
-			ops = append(ops, &zk.SetDataRequest{Path: p.parent, Data: at.data, Version: at.version})
-		} else {
-			ops = append(ops, &zk.CheckVersionRequest{Path: p.parent, Version: at.version})
+		if p.take {
+			bumped[p.parent] = 0
 		}
 	}
 	s.mu.Unlock()
+	var ops []any
+	for path, at := range at {
+		if _, take := bumped[path]; !take {
+			ops = append(ops, &zk.CheckVersionRequest{Path: path, Version: at.version})
+			continue
+		}
+		if !strict[path] {
+			at.version = -1
+		}
+		bumped[path] = len(ops)
+		ops = append(ops, &zk.SetDataRequest{Path: path, Data: at.data, Version: at.version})
+	}
 	for _, p := range plans {
 		if p.remove {
 			ops = append(ops, &zk.DeleteRequest{Path: p.path, Version: -1})
@@ -194,35 +204,51 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 			ops = append(ops, &zk.CreateRequest{Path: p.path, Data: p.rec.Value, Acl: zk.WorldACL(zk.PermAll), Flags: zk.FlagEphemeral})
 		}
 	}
-	_, err := call(ctx, s.c, func() ([]zk.MultiResponse, error) { return s.c.zk.Multi(ops...) })
+	res, err := call(ctx, s.c, func() ([]zk.MultiResponse, error) { return s.c.zk.Multi(ops...) })
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	taken := map[string]bool{}
-	for _, p := range plans {
-		if p.take && !taken[p.parent] {
-			taken[p.parent] = true
-			at := s.parents[p.parent]
-			at.version++
-			s.parents[p.parent] = at
-		}
+	defer s.mu.Unlock()
+	for path, i := range bumped {
+		known := s.parents[path]
+		known.version = res[i].Stat.Version
+		s.parents[path] = known
 	}
-	s.mu.Unlock()
 	for _, p := range plans {
 		if p.create {
-			s.hold(p)
+			s.hold(p, breaks)
 		}
 	}
 	return nil
 }
 
-// hold notes that the node of p is ours, as of the parent's version.
-func (s *session) hold(p *plan) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.held[p.path] = s.parents[p.parent].version
-	s.checkLocked(p.path)
+// hold notes that the node of p is ours, as of the parent's version. s.mu is held.
+func (s *session) hold(p *plan, breaks int) {
+	s.held[p.path] = holding{version: s.parents[p.parent].version, breaks: breaks}
+	s.lookAt(p.path)
+}
+
+// knowParents reads the parents of plans that are not known.
+func (s *session) knowParents(ctx context.Context, plans []*plan, errs []error) {
+	first := map[string]*plan{}
+	var paths []string
+	for _, p := range plans {
+		if first[p.parent] == nil || p.create {
+			if first[p.parent] == nil {
+				paths = append(paths, p.parent)
+			}
+			first[p.parent] = p
+		}
+	}
+	_ = parallel(len(paths), func(i int) error {
+		p := first[paths[i]]
+		errs[p.i] = s.know(ctx, p)
+		return nil
+	})
+	for _, p := range plans {
+		errs[p.i] = errs[first[p.parent].i]
+	}
 }
 
 // know reads the parent of p, unless it is known, and makes it if it is to hold
@@ -243,14 +269,15 @@ func (s *session) know(ctx context.Context, p *plan) error {
 			n, err = s.c.get(ctx, p.parent)
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if n == nil {
-		if p.create {
-			return fmt.Errorf("%s was deleted as soon as it was made", p.parent)
-		}
+	case n == nil && p.create:
+		return fmt.Errorf("%s was deleted as soon as it was made", p.parent)
+	case n == nil:
 		return nil // nothing to delete
+	case len(n.value) > maxParent:
+		return fmt.Errorf("%w: node %s has %d bytes of data of somebody else's, and may have %d", registry.ErrTooLarge, p.parent, len(n.value), maxParent)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -264,20 +291,25 @@ func (s *session) forget(parent string) {
 	delete(s.parents, parent)
 }
 
-// mkdir makes path and what is missing above it.
+// mkdir makes path, and what is missing above it: only that, since a client may
+// have no right to create where everything is there already.
 func (s *session) mkdir(ctx context.Context, path string) error {
-	for i := 1; i <= len(path); i++ {
-		if i < len(path) && path[i] != '/' {
-			continue
-		}
+	create := func() error {
 		_, err := call(ctx, s.c, func() (string, error) {
-			return s.c.zk.Create(path[:i], nil, 0, zk.WorldACL(zk.PermAll))
+			return s.c.zk.Create(path, nil, 0, zk.WorldACL(zk.PermAll))
 		})
-		if err != nil && !errors.Is(err, zk.ErrNodeExists) {
-			return err
+		if errors.Is(err, zk.ErrNodeExists) {
+			return nil
+		}
+		return err
+	}
+	err := create()
+	if up := strings.LastIndexByte(path, '/'); errors.Is(err, zk.ErrNoNode) && up > 0 {
+		if err = s.mkdir(ctx, path[:up]); err == nil {
+			err = create()
 		}
 	}
-	return nil
+	return err
 }
 
 func (s *session) setBusy(busy bool) {

@@ -70,6 +70,7 @@ type Backend struct {
 	mu     sync.Mutex
 	reader *conn // opened by the first read
 	closed bool
+	old    sync.WaitGroup // readers that are being closed
 }
 
 // New returns a Backend on an ensemble, each server as host:port. It does not
@@ -99,6 +100,10 @@ func (b *Backend) read(ctx context.Context) (*conn, error) {
 	if b.closed {
 		b.mu.Unlock()
 		return nil, registry.ErrClosed
+	}
+	if old := b.reader; old != nil && old.over() {
+		b.old.Go(func() { old.discard() })
+		b.reader = nil
 	}
 	if b.reader == nil {
 		c, err := b.open(readerTimeout, false)
@@ -193,12 +198,10 @@ func (b *Backend) Close() error {
 	b.closed = true
 	c := b.reader
 	b.mu.Unlock()
-	if c == nil {
-		return nil
+	if c != nil {
+		c.discard()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	c.close(ctx) // nothing hangs on the reader's session
+	b.old.Wait()
 	return nil
 }
 
