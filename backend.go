@@ -63,10 +63,11 @@ type Backend interface {
 // A Session owns records: when it ends, the server drops them. Its methods are
 // called from several goroutines, but Put and Delete only from one at a time.
 //
-// Once the server has ended the session, every method returns an error that
-// wraps ErrSessionLost.
+// Once the server has ended the session, or can be reached and does not know it,
+// every method returns an error that wraps ErrSessionLost. A session that merely
+// cannot be reached is not lost.
 type Session interface {
-	// TTL is what the server granted.
+	// TTL is what the server granted; it is positive.
 	TTL() time.Duration
 
 	// Renew extends the session by TTL, counted from some moment within the
@@ -77,8 +78,8 @@ type Session interface {
 	// Guard calls lost for each record that was written by Put and that this
 	// session no longer holds, because somebody else deleted it or took it
 	// over; not for what Delete removed. A record that was lost before Guard
-	// looked is reported too. Reporting one that is still held does no harm;
-	// lost is safe for concurrent use.
+	// looked is reported too. Reporting one that is still held costs a Put that
+	// has nothing to do. lost is safe for concurrent use.
 	// Guard returns when ctx ends, when the session is over, or with an error
 	// when it cannot tell, whereupon it is called again.
 	Guard(ctx context.Context, lost func(service, id string)) error
@@ -102,9 +103,8 @@ type Session interface {
 	Delete(ctx context.Context, recs []Record) []error
 
 	// Close ends the session at the server, so that its records go now, and in
-	// any case here: once it has returned, nothing renews the session, and
-	// nothing that was under way is written any more. An error means that the
-	// server has not confirmed it.
+	// any case here: once it has returned, nothing renews the session, and nothing
+	// more is sent. An error means that the server has not confirmed it.
 	Close(ctx context.Context) error
 }
 
@@ -118,10 +118,11 @@ type Record struct {
 	Value []byte
 
 	// Owner is the registration that writes the record: the same through all
-	// its sessions and updates, and part of Value. Only for Put and Delete.
+	// its sessions and updates, and part of Value. Only for Put.
 	Owner string
 
-	// TakeOver is set on the first writing of a registration. Only for Put.
+	// TakeOver is set until the first writing of a registration is confirmed.
+	// Only for Put.
 	TakeOver bool
 }
 

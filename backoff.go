@@ -18,6 +18,14 @@ func (b *backoff) next() time.Duration {
 	return b.d/2 + rand.N(b.d/2)
 }
 
+// after is next, but for a refusal, which is not to be expected to pass soon.
+func (b *backoff) after(err error) time.Duration {
+	if permanent(err) {
+		return MaxBackoff + rand.N(MaxBackoff/2)
+	}
+	return b.next()
+}
+
 func (b *backoff) reset() { b.d = 0 }
 
 // sleep returns after d, or sooner if ctx ends, and says whether ctx is alive.

@@ -156,14 +156,14 @@ func (c *core) ask(ctx context.Context, read func(context.Context) error) error 
 		return err
 	}
 	defer c.calls.Done()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.TTL, fmt.Errorf("no answer within the TTL of %v: %w", c.opts.TTL, context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience(), fmt.Errorf("no answer within %v: %w", c.patience(), context.DeadlineExceeded))
 	defer cancel()
 	stop := context.AfterFunc(c.ctx, cancel)
 	defer stop()
 	var pause backoff
 	var last error
 	for ctx.Err() == nil {
-		try, done := context.WithTimeout(ctx, c.opts.TTL/2)
+		try, done := context.WithTimeout(ctx, c.patience()/2)
 		err := read(try)
 		done()
 		if err == nil || permanent(err) {
@@ -183,7 +183,7 @@ func (c *core) ended(ctx context.Context, last error) error {
 		return ErrClosed
 	}
 	why := context.Cause(ctx)
-	if last == nil || errors.Is(last, why) {
+	if last == nil || last == why {
 		return why
 	}
 	return fmt.Errorf("%w; last: %w", why, last)
@@ -281,10 +281,5 @@ func (c *core) Close() error {
 
 func byID(a, b Instance) int { return cmp.Compare(a.ID, b.ID) }
 
-// deadline returns a context for one call to the backend, and the time when it
-// began.
-func (c *core) deadline(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc, time.Time) {
-	now := time.Now()
-	ctx, cancel := context.WithDeadline(ctx, now.Add(d))
-	return ctx, cancel, now
-}
+// patience bounds a call to the backend: the TTL, which may be a day.
+func (c *core) patience() time.Duration { return min(c.opts.TTL, maxPatience) }

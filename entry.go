@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -12,6 +13,7 @@ type key struct{ service, id string }
 type entry struct {
 	key
 	want    *registration // nil: withdrawn
+	was     *registration // the one that was withdrawn
 	gen     uint64        // of the newest wish
 	written uint64        // of the newest wish that the registry has confirmed
 	held    bool          // the session holds a record of want
@@ -61,7 +63,7 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 	case errors.Is(err, ErrSuperseded):
 		e.last, e.there = nil, false
 		if e.want == r {
-			k.c.log.Warn("registry: superseded by a newer registration", "service", e.service, "instance", e.id)
+			k.mu.say(slog.LevelWarn, "registry: superseded by a newer registration", "service", e.service, "instance", e.id)
 			k.finish(e, ErrSuperseded)
 		}
 	case permanent(err):
@@ -70,14 +72,14 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 		case e.want != r: // it is about to be written otherwise
 		case r != nil && !r.confirmed:
 			r.end(err)
-			e.want, e.last = nil, nil
+			e.want, e.was, e.last = nil, r, nil
 			if e.there {
 				k.wish(e) // nothing stays registered
 			} else {
 				delete(k.entries, e.key)
 			}
 		case news:
-			k.c.log.Warn("registry: write refused: trying again", "service", e.service, "instance", e.id, "err", err)
+			k.mu.say(slog.LevelWarn, "registry: write refused: trying again", "service", e.service, "instance", e.id, "err", err)
 		}
 	default:
 		e.there = true // perhaps: nobody has said

@@ -11,7 +11,7 @@ import (
 var (
 	// ErrClosed: the Registry was closed, or the registration was withdrawn.
 	ErrClosed = errors.New("closed")
-	// ErrInvalid: the input cannot be used; nothing was sent.
+	// ErrInvalid: the input cannot be used.
 	ErrInvalid = errors.New("invalid")
 	// ErrDenied: the registry refuses this client. Check its credentials and
 	// its rights on the path.
@@ -55,7 +55,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// permanent reports whether trying again soon cannot help.
-func permanent(err error) bool {
-	return errors.Is(err, ErrDenied) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge)
+// refusalOf returns which of the sentinels for a refusal err wraps, or nil.
+func refusalOf(err error) error {
+	for _, kind := range []error{ErrDenied, ErrInvalid, ErrTooLarge} {
+		if errors.Is(err, kind) {
+			return kind
+		}
+	}
+	return nil
 }
+
+// permanent reports whether trying again soon cannot help.
+func permanent(err error) bool { return refusalOf(err) != nil }

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -17,7 +16,7 @@ type keeper struct {
 	wake chan struct{} // capacity 1: there may be something to write
 	done chan struct{} // closed when run has returned; nil before it starts
 
-	mu      sync.Mutex
+	mu      logMutex
 	entries map[key]*entry
 	ready   []*entry // to be written now
 	later   []*entry // to be written when they are due
@@ -26,6 +25,7 @@ type keeper struct {
 	ttl     time.Duration           // granted to the session
 	proven  time.Time               // until when the session is alive for certain
 	doubt   error                   // why the newest renewal failed, or why there is no session
+	away    bool                    // it is known that no session can be had
 	abandon context.CancelCauseFunc // ends the session under way; nil if there is none
 	ended   error                   // set by close: what the last session answered
 }
@@ -36,7 +36,7 @@ var (
 )
 
 func newKeeper(c *core) *keeper {
-	return &keeper{c: c, wake: make(chan struct{}, 1), entries: map[key]*entry{}, ttl: c.opts.TTL}
+	return &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, ttl: c.opts.TTL}
 }
 
 // wish records that e is wanted otherwise than before. k.mu is held.
@@ -89,6 +89,8 @@ func (k *keeper) close() error {
 	for _, e := range k.entries {
 		if e.want != nil {
 			e.want.unsure = k.ended
+		} else {
+			e.was.unsure = k.ended
 		}
 		k.finish(e, ErrClosed)
 	}
@@ -119,186 +121,12 @@ func (k *keeper) wait(ctx context.Context, e *entry, w waiter) error {
 	default:
 	}
 	k.mu.Lock()
-	last := e.last
-	if last == nil {
+	last := orElse(e.last, k.doubt)
+	if k.abandon == nil { // there is no session
 		last = k.doubt
 	}
 	k.mu.Unlock()
 	return k.c.ended(ctx, last)
-}
-
-// run opens sessions, one after the other, while something is wanted.
-func (k *keeper) run() {
-	defer close(k.done)
-	ctx := k.c.ctx
-	var pause backoff
-	for {
-		for !k.wanted() {
-			select {
-			case <-k.wake:
-			case <-ctx.Done():
-				return
-			}
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		call, done, sent := k.c.deadline(ctx, k.c.opts.TTL)
-		s, err := k.c.b.NewSession(call, k.c.opts.TTL)
-		done()
-		if err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			d := pause.next()
-			if permanent(err) {
-				d = MaxBackoff
-			}
-			k.refused(err)
-			sleep(ctx, d)
-			continue
-		}
-		why := k.hold(s, sent)
-		end, done, _ := k.c.deadline(context.Background(), k.c.opts.TTL/2)
-		err = s.Close(end)
-		done()
-		k.unheld(why, err)
-		if time.Since(sent) > s.TTL()/3 {
-			pause.reset() // a session that is lost as soon as it is made is no success
-		}
-		if ctx.Err() == nil {
-			sleep(ctx, pause.next())
-		}
-	}
-}
-
-// wanted reports whether something is to be registered. What was withdrawn
-// while there is no session is gone: no session, no record.
-func (k *keeper) wanted() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, e := range k.entries {
-		if e.want != nil {
-			return true
-		}
-	}
-	for _, e := range k.entries {
-		k.settle(e, nil, e.gen, nil)
-	}
-	k.ready, k.later = nil, nil
-	return false
-}
-
-// refused notes that no session could be opened.
-func (k *keeper) refused(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.doubt == nil {
-		k.c.log.Warn("registry: no session: trying again", "err", err)
-	}
-	k.doubt = err
-	if !permanent(err) {
-		return
-	}
-	for _, e := range k.entries {
-		if e.want == nil || !e.want.confirmed {
-			k.finish(e, err)
-		}
-	}
-}
-
-// unheld notes that the session is over.
-func (k *keeper) unheld(why, closed error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.abandon = nil
-	k.doubt = why
-	if k.c.ctx.Err() != nil {
-		k.ended = closed
-		return
-	}
-	n := 0
-	for _, e := range k.entries {
-		e.held, e.there = false, false
-		switch {
-		case e.want != nil:
-			n++
-		case errors.Is(why, errAbandoned) && closed != nil:
-			e.tell(e.gen, errAbandoned)
-			delete(k.entries, e.key)
-		default:
-			k.settle(e, nil, e.gen, nil)
-		}
-	}
-	k.c.log.Warn("registry: session over", "registrations", n, "err", why)
-}
-
-// hold writes what is wanted under s until the session is lost or given up, or
-// the Registry is closed, and returns which.
-func (k *keeper) hold(s Session, sent time.Time) error {
-	ctx, cancel := context.WithCancelCause(k.c.ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel(nil)
-	k.opened(s, sent, cancel)
-	wg.Go(func() { k.renew(ctx, s, sent, cancel) })
-	wg.Go(func() { k.guard(ctx, s, cancel) })
-	for ctx.Err() == nil {
-		puts, dels, due := k.take()
-		if len(puts)+len(dels) == 0 {
-			k.rest(ctx, due)
-			continue
-		}
-		call, done, _ := k.c.deadline(ctx, s.TTL())
-		if len(dels) > 0 {
-			k.settleAll(dels, s.Delete(call, records(dels)), cancel)
-		}
-		if len(puts) > 0 {
-			k.settleAll(puts, s.Put(call, records(puts)), cancel)
-		}
-		done()
-	}
-	return context.Cause(ctx)
-}
-
-// rest waits until there may be something to write.
-func (k *keeper) rest(ctx context.Context, due time.Time) {
-	var timer <-chan time.Time
-	if !due.IsZero() {
-		t := time.NewTimer(time.Until(due))
-		defer t.Stop()
-		timer = t.C
-	}
-	select {
-	case <-k.wake:
-	case <-timer:
-	case <-ctx.Done():
-	}
-}
-
-// opened starts a session: everything is to be written under it.
-func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFunc) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())
-	k.doubt = nil
-	k.abandon = cancel
-	again := 0
-	for _, e := range k.entries {
-		e.pause.reset()
-		if e.want == nil {
-			k.settle(e, nil, e.gen, nil) // withdrawn before there was a session
-			continue
-		}
-		if e.want.confirmed {
-			again++
-		}
-		k.enqueue(e)
-	}
-	k.c.log.Debug("registry: session opened", "ttl", k.ttl)
-	if again > 0 {
-		k.c.log.Info("registry: new session: registering again", "registrations", again)
-	}
 }
 
 // A job is an entry as it is being written.
@@ -370,12 +198,9 @@ func (k *keeper) settleAll(jobs []job, errs []error, cancel context.CancelCauseF
 		}
 		// One draw for those that fail together: they go out together again.
 		if pause == 0 {
-			pause = j.e.pause.next()
+			pause = j.e.pause.after(err)
 		}
 		j.e.due = time.Now().Add(pause)
-		if permanent(err) {
-			j.e.due = time.Now().Add(MaxBackoff)
-		}
 		j.e.queued = true
 		k.later = append(k.later, j.e)
 	}

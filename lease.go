@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -12,7 +13,8 @@ func (k *keeper) renew(ctx context.Context, s Session, sent time.Time, cancel co
 	var pause backoff
 	next := sent.Add(s.TTL() / 3)
 	for sleep(ctx, time.Until(next)) {
-		call, done, sent := k.c.deadline(ctx, s.TTL()/4)
+		sent := time.Now()
+		call, done := context.WithTimeout(ctx, s.TTL()/4)
 		err := s.Renew(call)
 		done()
 		if ctx.Err() != nil {
@@ -37,7 +39,7 @@ func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.doubt != nil {
-		k.c.log.Info("registry: session confirmed again")
+		k.mu.say(slog.LevelInfo, "registry: session confirmed again")
 	}
 	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil
 }
@@ -46,7 +48,7 @@ func (k *keeper) doubted(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.doubt == nil {
-		k.c.log.Warn("registry: session not renewed: trying again", "proven for", time.Until(k.proven).Round(time.Millisecond), "err", err)
+		k.mu.say(slog.LevelWarn, "registry: session not renewed: trying again", "proven for", time.Until(k.proven).Round(time.Millisecond), "err", err)
 	}
 	k.doubt = err
 }
@@ -54,6 +56,7 @@ func (k *keeper) doubted(err error) {
 // guard has records written again that the session has lost.
 func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCauseFunc) {
 	var pause backoff
+	failed := false
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := s.Guard(ctx, k.lost)
@@ -63,8 +66,13 @@ func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCaus
 		}
 		if time.Since(began) > s.TTL() {
 			pause.reset()
+			failed = false
 		}
-		sleep(ctx, pause.next())
+		if err != nil && ctx.Err() == nil && !failed {
+			failed = true
+			k.c.log.Warn("registry: cannot watch what is registered: trying again", "err", err)
+		}
+		sleep(ctx, pause.after(err))
 	}
 }
 
@@ -74,7 +82,7 @@ func (k *keeper) lost(service, id string) {
 	if e := k.entries[key{service, id}]; e != nil {
 		e.held = false
 		if e.want != nil {
-			k.c.log.Warn("registry: record lost to somebody else", "service", service, "instance", id)
+			k.mu.say(slog.LevelWarn, "registry: record lost to somebody else", "service", service, "instance", id)
 		}
 		k.enqueue(e)
 	}

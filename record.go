@@ -131,7 +131,7 @@ func checkAddr(addr string) error {
 	case !utf8.ValidString(addr) || strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }):
 		return fmt.Errorf("%w address %q: it has characters that no address has", ErrInvalid, addr)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '+' {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("%w address %q: the port must be a number from 1 to 65535", ErrInvalid, addr)
 	}
 	return nil

@@ -22,7 +22,7 @@ type registration struct {
 	confirmed bool   // the registry has held it: it no longer takes over from others
 	err       error  // why it ended; nil while it is wanted
 	gone      uint64 // the wish that withdrew it; 0: not withdrawn
-	unsure    error  // a withdrawal that was given up unconfirmed
+	unsure    error  // why it will not be known whether the record is gone
 }
 
 func (k *keeper) register(ctx context.Context, in Instance) (*registration, error) {
@@ -76,8 +76,12 @@ func (k *keeper) withdraw(r *registration) (e *entry, w waiter, wait bool) {
 	e = k.entries[r.key]
 	switch {
 	case e != nil && e.want == r:
-		e.want, e.held = nil, false
+		e.want, e.was, e.held = nil, r, false
 		r.end(ErrClosed)
+		if k.abandon == nil { // no session, no record
+			k.settle(e, nil, e.gen, nil)
+			return nil, waiter{}, false
+		}
 		w = k.wish(e)
 		r.gone = w.gen
 		return e, w, true
@@ -114,9 +118,6 @@ func (r *registration) Deregister(ctx context.Context) error {
 	}
 	err := r.k.wait(ctx, e, w)
 	if err != nil {
-		r.k.mu.Lock()
-		r.unsure = err
-		r.k.mu.Unlock()
 		r.k.giveUp()
 	}
 	return r.k.c.wrap("deregister", r.service, r.id, err)

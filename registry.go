@@ -44,7 +44,8 @@ type Registry interface {
 	//
 	// If (Service, ID) is registered already, here or elsewhere, the newer
 	// registration takes over at once and without a gap, and the older one
-	// ends with ErrSuperseded.
+	// ends with ErrSuperseded. One of the same Registry has ended even if Register
+	// then fails. The session that holds what is registered stays until Close.
 	//
 	// Invalid input gives ErrInvalid or ErrTooLarge before anything is sent; a
 	// refusal by the registry gives ErrDenied.
@@ -52,8 +53,8 @@ type Registry interface {
 
 	// Lookup asks the registry now, and returns the instances of service sorted
 	// by ID; none is an empty slice and no error. It tries again within ctx,
-	// but for no longer than the TTL, and never answers from memory. The slice
-	// is the caller's.
+	// but for no longer than the TTL and 30 s, and never answers from memory. The
+	// slice is the caller's.
 	Lookup(ctx context.Context, service string) ([]Instance, error)
 
 	// Services asks the registry now for the names of the services that have a
@@ -81,7 +82,7 @@ type Registry interface {
 
 	// Close withdraws every registration, ends every watch and every waiting
 	// call with ErrClosed, closes the backend, and returns when the last
-	// goroutine of the Registry has ended, at most one TTL later. An error
+	// goroutine of the Registry has ended, at most one TTL or 30 s later. An error
 	// means that the withdrawal is unconfirmed: the records then go when the
 	// session runs out. Closing again returns the same.
 	Close() error
@@ -152,7 +153,9 @@ type Snapshot struct {
 	// known to be good, and Err says why it is no longer confirmed: at once if
 	// the registry refuses, 2/3 TTL after it was last heard of if it does not
 	// answer, and one TTL after the link to it broke. An interruption that is
-	// over sooner is not shown.
+	// over sooner is not shown. A set that is found empty after one that was
+	// shown is shown as empty MaxBackoff and TTL/3 later: until then those who
+	// were cut off as well register again.
 	Err error
 
 	// Confirmed is when the registry last confirmed this set.
@@ -190,11 +193,13 @@ const (
 	MaxRecord = 16 << 10
 
 	// MaxBackoff is the longest pause between two tries to reach the registry.
-	// Pauses start at 50 ms, double, and are jittered down to half.
+	// Pauses start at 50 ms, double, and are jittered down to half. After a
+	// refusal the pause is one to one and a half of it.
 	MaxBackoff = 2 * time.Second
 
 	defaultTTL          = 10 * time.Second
 	minTTL              = 10 * time.Millisecond
 	maxTTL              = 24 * time.Hour
+	maxPatience         = 30 * time.Second
 	defaultMaxInstances = 100_000
 )

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
+	"time"
 )
 
 // A member is a record as read, and the instance in it if it can be used.
@@ -23,6 +25,9 @@ type sink struct {
 	full   bool // it has brought one that was refused: what follows builds on that
 }
 
+// Reset takes an empty set after an outage with a grain of salt: the sessions of
+// those who were cut off as well have run out, and each of them registers again
+// within MaxBackoff of the end of the outage. Until then the last good set stays.
 func (s *sink) Reset(recs []Record, version string) {
 	w := s.w
 	w.mu.Lock()
@@ -30,8 +35,35 @@ func (s *sink) Reset(recs []Record, version string) {
 	if !s.fits(len(recs)) {
 		return
 	}
-	gone := maps.Clone(w.set)
 	s.begun = true
+	if len(recs) == 0 && len(w.set) > 0 && w.trouble != nil && !permanent(w.trouble) {
+		w.hold(version)
+		return
+	}
+	w.replace(recs, version)
+}
+
+// hold empties the set after a while, unless records come before. w.mu is held.
+func (w *watch) hold(version string) {
+	w.version = version
+	w.resets++
+	if w.emptied != nil {
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(MaxBackoff+w.c.opts.TTL/3, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.emptied == timer {
+			w.replace(nil, w.version)
+		}
+	})
+	w.emptied = timer
+}
+
+// replace makes recs the set. w.mu is held.
+func (w *watch) replace(recs []Record, version string) {
+	gone := maps.Clone(w.set)
 	changed := false
 	for _, rec := range recs {
 		delete(gone, rec.ID)
@@ -65,6 +97,14 @@ func (s *sink) Apply(put []Record, gone []string, version string) {
 	if !s.fits(n) {
 		return
 	}
+	if w.emptied != nil { // for the registry, what the set has is gone already
+		if len(put) > 0 {
+			w.replace(put, version)
+		} else {
+			w.hold(version)
+		}
+		return
+	}
 	changed := false
 	for _, id := range gone {
 		changed = w.remove(id) || changed
@@ -95,7 +135,7 @@ func (w *watch) put(rec Record) bool {
 	var err error
 	if m.in, err = decode(w.service, rec.ID, rec.Value); err != nil {
 		m.bad = true
-		w.c.log.Warn("registry: record skipped: it is not one of ours", "service", w.service, "instance", rec.ID, "err", err)
+		w.mu.say(slog.LevelWarn, "registry: record skipped: it is not one of ours", "service", w.service, "instance", rec.ID, "err", err)
 	}
 	w.remove(rec.ID)
 	w.set[rec.ID] = m

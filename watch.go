@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -19,7 +20,7 @@ type watch struct {
 	over    chan struct{} // closed when run has returned
 	readers int           // guarded by c.mu
 
-	mu        sync.Mutex
+	mu        logMutex
 	set       map[string]member // by record ID
 	stale     map[string]bool   // IDs in which snap differs from set
 	snap      Snapshot
@@ -30,6 +31,7 @@ type watch struct {
 	confirmed time.Time
 	trouble   error         // what Snapshot.Err shows
 	shown     *time.Timer   // will set trouble, unless the watch comes back before
+	emptied   *time.Timer   // will empty the set, unless records come before; see Reset
 	rev       uint64        // changes whenever readers have something new to see
 	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
 	last      error         // the newest failure, for readers that wait for the first set
@@ -38,6 +40,7 @@ type watch struct {
 
 func newWatch(c *core, service string) *watch {
 	w := &watch{c: c, service: service, over: make(chan struct{}), set: map[string]member{}, stale: map[string]bool{}}
+	w.mu.log = c.log
 	w.ctx, w.cancel = context.WithCancelCause(c.ctx)
 	return w
 }
@@ -94,13 +97,11 @@ func (w *watch) current(version string, changed bool) {
 	w.resets++
 	w.last = nil
 	w.confirmed = time.Now()
-	if w.shown != nil {
-		w.shown.Stop()
-		w.shown = nil
-	}
+	stop(&w.shown)
+	stop(&w.emptied)
 	if !w.known || changed || w.trouble != nil {
 		if w.trouble != nil {
-			w.c.log.Info("registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped)
+			w.mu.say(slog.LevelInfo, "registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped)
 		}
 		w.known, w.trouble = true, nil
 		w.bump()
@@ -124,29 +125,37 @@ func (w *watch) troubled(err error) (over bool) {
 	case permanent(err) || errors.Is(err, errUnanswered) || w.trouble != nil:
 		w.show(err)
 	case w.shown == nil:
-		w.shown = time.AfterFunc(w.c.opts.TTL, func() {
+		var timer *time.Timer
+		timer = time.AfterFunc(w.c.opts.TTL, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if w.shown != nil {
+			if w.shown == timer {
 				w.show(err)
 			}
 		})
+		w.shown = timer
 	}
 	return false
 }
 
-// show makes err the state that readers see, unless they see one of its kind
-// already: they are told of changes, not of tries. w.mu is held.
+// show makes err the state that readers see. Once they see one, only a refusal
+// of another kind replaces it: they are told of changes, not of tries. w.mu is
+// held.
 func (w *watch) show(err error) {
-	if w.shown != nil {
-		w.shown.Stop()
-		w.shown = nil
-	}
-	if w.trouble == nil || permanent(w.trouble) != permanent(err) {
+	stop(&w.shown)
+	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {
 		err = w.c.wrap("watch", w.service, "", err)
-		w.c.log.Warn("registry: watch not confirmed: the last good set stays", "service", w.service, "err", err)
+		w.mu.say(slog.LevelWarn, "registry: watch not confirmed: the last good set stays", "service", w.service, "err", err)
 		w.trouble = err
 		w.bump()
+	}
+}
+
+// stop ends a timer that may not be set.
+func stop(t **time.Timer) {
+	if *t != nil {
+		(*t).Stop()
+		*t = nil
 	}
 }
 
@@ -157,10 +166,8 @@ func (w *watch) run() {
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.shown != nil {
-			w.shown.Stop()
-			w.shown = nil
-		}
+		stop(&w.shown)
+		stop(&w.emptied)
 	}()
 	var pause backoff
 	for w.ctx.Err() == nil {
@@ -175,9 +182,9 @@ func (w *watch) run() {
 		if w.troubled(err) {
 			return
 		}
-		d := pause.next()
-		if permanent(err) {
-			d = MaxBackoff
+		d := pause.after(err)
+		if errors.Is(err, ErrTooLarge) {
+			d = max(d, w.c.opts.TTL) // it is the whole set that is read again
 		}
 		sleep(w.ctx, d)
 	}
@@ -224,8 +231,9 @@ func (w *watch) verify(ctx context.Context, s *sink) {
 		for doubts := 0; ; doubts++ {
 			w.mu.Lock()
 			version, resets, begun := w.version, w.resets, s.begun
+			heard := time.Until(w.confirmed.Add(ttl * 2 / 3))
 			w.mu.Unlock()
-			call, done, _ := w.c.deadline(ctx, ttl/6)
+			call, done := context.WithTimeout(ctx, max(ttl/6, heard))
 			same, err := w.c.b.Current(call, w.service, version)
 			done()
 			if ctx.Err() != nil {
@@ -243,7 +251,7 @@ func (w *watch) verify(ctx context.Context, s *sink) {
 			}
 			w.mu.Lock()
 			moved := w.resets != resets
-			if same && !moved {
+			if same && !moved && w.emptied == nil {
 				w.confirmed = time.Now()
 			}
 			w.mu.Unlock()

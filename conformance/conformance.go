@@ -164,7 +164,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 
 func cases() []testCase {
 	var all []testCase
-	for _, theme := range [][]testCase{registering, staying, watching, whole, serving} {
+	for _, theme := range [][]testCase{registering, takeover, staying, watching, unconfirmed, whole, serving} {
 		all = append(all, theme...)
 	}
 	return all

@@ -71,7 +71,7 @@ func (e *env) ctx(d time.Duration) context.Context {
 }
 
 // back is the time within which a client is back after its link is.
-func (e *env) back() time.Duration { return registry.MaxBackoff + e.h.TTL/3 }
+func (e *env) back() time.Duration { return 3*registry.MaxBackoff/2 + e.h.TTL/3 }
 
 func (e *env) register(c Client, id string, meta ...string) registry.Registration {
 	e.Helper()

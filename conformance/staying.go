@@ -12,8 +12,9 @@ var staying = []testCase{
 		a, w := e.client(), e.watch(e.client())
 		r := e.register(a, "x")
 		w.set(e.h.TTL, "x")
+		mark := w.mark()
 		w.quiet(2 * e.h.TTL) // it is renewed
-		w.neverWithout(w.mark()-1, "x")
+		w.neverWithout(mark-1, "x")
 		a.Cut()
 		cut := time.Now()
 		gone := w.set(e.h.Dmax, "")

@@ -64,6 +64,7 @@ var whole = []testCase{
 				a.Cut()
 			}
 			pending := e.after(func() error { _, err := a.Registry.Register(e.Context(), instance("z")); return err })
+			w.quiet(e.h.TTL / 16) // it waits for the registry
 			began := time.Now()
 			if err := a.Registry.Close(); err == nil {
 				e.Errorf("Close in an outage says that the withdrawal is confirmed")
@@ -121,6 +122,8 @@ var whole = []testCase{
 	{name: "cancelled-calls-return", promise: 42, needs: freeze, run: func(e *env) {
 		a := e.client(e.long)
 		up, down := e.register(a, "up"), e.register(a, "down")
+		w := e.watch(e.client())
+		w.set(e.h.TTL, "down up")
 		a.Freeze()
 		for name, call := range map[string]func(context.Context) error{
 			"Register": func(ctx context.Context) error { _, err := a.Registry.Register(ctx, instance("x")); return err },
@@ -139,6 +142,7 @@ var whole = []testCase{
 		} {
 			ctx, cancel := context.WithCancelCause(e.Context())
 			wait := e.after(func() error { return call(ctx) })
+			w.quiet(e.h.TTL / 16) // it waits for the registry
 			cause := errors.New("the caller has had enough")
 			cancel(cause)
 			if err := wait(50 * time.Millisecond); !errors.Is(err, cause) {

@@ -25,6 +25,7 @@ type Conn struct {
 	sessions map[*session]bool // guarded by the store's mutex
 
 	mu       sync.Mutex
+	closed   bool
 	cut      bool
 	frozen   bool
 	mute     bool
@@ -61,7 +62,7 @@ func (c *Conn) Heal() {
 		if c.mute {
 			c.breaks++
 		}
-		c.cut, c.frozen, c.mute = false, false, false
+		c.cut, c.frozen, c.mute = c.closed, false, false
 	})
 }
 
@@ -98,6 +99,10 @@ func (c *Conn) Records() int {
 	return c.records
 }
 
+func noAnswer(ctx context.Context) error {
+	return fmt.Errorf("memreg: the store does not answer: %w", context.Cause(ctx))
+}
+
 // pass waits while the link is frozen, and fails if it is cut, or has broken
 // since it had broken breaks times (-1: never mind).
 func (c *Conn) pass(ctx context.Context, breaks int) (now int, err error) {
@@ -115,7 +120,7 @@ func (c *Conn) pass(ctx context.Context, breaks int) (now int, err error) {
 			case <-changed:
 				continue
 			case <-ctx.Done():
-				return now, ctx.Err()
+				return now, noAnswer(ctx)
 			}
 		case c.denied:
 			err = fmt.Errorf("%w: this client was denied", registry.ErrDenied)
@@ -154,7 +159,7 @@ func (c *Conn) call(ctx context.Context, do func() (int, error)) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return noAnswer(ctx)
 		}
 	}
 	if _, err := c.pass(ctx, breaks); err != nil && !errors.Is(err, registry.ErrDenied) {
@@ -181,7 +186,7 @@ func (c *Conn) await(ctx context.Context, wake <-chan struct{}) error {
 		case <-changed:
 			_, err = c.pass(ctx, breaks)
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = noAnswer(ctx)
 		}
 	}
 	return err
@@ -262,8 +267,8 @@ func (c *Conn) Current(ctx context.Context, service, version string) (same bool,
 	return same, err
 }
 
-// Close breaks the link for good.
+// Close breaks the link for good: Heal does not undo it.
 func (c *Conn) Close() error {
-	c.Cut()
+	c.change(func() { c.closed, c.cut = true, true; c.breaks++ })
 	return nil
 }

@@ -24,6 +24,7 @@ package memreg
 import (
 	"context"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/go-rollcall/registry"
@@ -47,7 +48,7 @@ func init() {
 			named.stores[u.Host] = s
 		}
 		c := s.Conn()
-		c.name, c.root = "memory "+u.Host, u.Path
+		c.name, c.root = strings.TrimSpace("memory "+u.Host), u.Path
 		return c, nil
 	})
 }

@@ -17,6 +17,7 @@ type session struct {
 	ttl  time.Duration
 
 	timer   *time.Timer
+	expires time.Time
 	over    bool
 	records map[[2]string]bool // path and ID of what it owns
 	lost    [][2]string        // what it owned, and Guard has yet to report
@@ -32,11 +33,13 @@ func (s *Store) grant(c *Conn, ttl time.Duration) *session {
 	if s.MaxTTL > 0 {
 		ttl = min(ttl, s.MaxTTL)
 	}
-	ss := &session{conn: c, ttl: ttl, records: map[[2]string]bool{}, wake: make(chan struct{}, 1)}
+	ss := &session{conn: c, ttl: ttl, expires: time.Now().Add(ttl), records: map[[2]string]bool{}, wake: make(chan struct{}, 1)}
 	ss.timer = time.AfterFunc(ttl, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		ss.end()
+		if !time.Now().Before(ss.expires) { // not renewed since the timer fired
+			ss.end()
+		}
 	})
 	c.sessions[ss] = true
 	return ss
@@ -80,6 +83,7 @@ func (ss *session) Renew(ctx context.Context) error {
 		if err := ss.alive(); err != nil {
 			return 0, err
 		}
+		ss.expires = time.Now().Add(ss.ttl)
 		ss.timer.Reset(ss.ttl)
 		return 0, nil
 	})
@@ -139,7 +143,8 @@ func (ss *session) each(ctx context.Context, recs []registry.Record, do func(pat
 
 func (ss *session) Close(ctx context.Context) error {
 	return ss.conn.call(ctx, func() (int, error) {
+		err := ss.alive()
 		ss.end()
-		return 0, nil
+		return 0, err
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
 	"slices"
@@ -72,7 +74,7 @@ func (e *bench) dial(m *meter) *zk.Conn {
 			return m.dial(ctx, network, addr)
 		}
 	}
-	c, _, err := zk.Connect([]string{e.z.Addr()}, 4*time.Second, zk.WithLogger(quiet{}), zk.WithDialer(dialer))
+	c, _, err := zk.Connect([]string{e.z.Addr()}, 4*time.Second, zk.WithLogger(log.New(io.Discard, "", 0)), zk.WithDialer(dialer))
 	if err != nil {
 		e.b.Fatal(err)
 	}
@@ -81,10 +83,6 @@ func (e *bench) dial(m *meter) *zk.Conn {
 	e.check("connect", err)
 	return c
 }
-
-type quiet struct{}
-
-func (quiet) Printf(string, ...any) {}
 
 // addr is different for each i, and the ID as well.
 func addr(i int) string { return fmt.Sprintf("10.0.%d.%d:8897", i/250, i%250) }
@@ -178,12 +176,12 @@ func (w *watcher) await(ok func(registry.Snapshot) bool) time.Time {
 	}
 }
 
-func find(s registry.Snapshot, id string) (registry.Instance, bool) {
+func find(s registry.Snapshot, id string) (in registry.Instance, ok bool) {
 	i, ok := slices.BinarySearchFunc(s.Instances, id, func(in registry.Instance, id string) int { return cmp.Compare(in.ID, id) })
-	if !ok {
-		return registry.Instance{}, false
+	if ok {
+		in = s.Instances[i]
 	}
-	return s.Instances[i], true
+	return in, ok
 }
 
 // beside measures raw and ours, each by itself and in turns. If a side handles
@@ -225,7 +223,7 @@ func alone(b *testing.B, n int, f side) {
 	for _, s := range all {
 		total = total.plus(s.traffic)
 	}
-	if total != (traffic{}) {
+	if total.requests > 0 {
 		total.report(b, "op", len(all))
 	}
 	b.ReportMetric(float64(all.quantile(0.5)), "ns/op")

@@ -24,6 +24,7 @@ type session struct {
 	parents map[string]parent  // by path, as last read
 	look    map[string]bool    // paths that Guard has yet to look at
 	busy    bool               // a write is under way: Guard waits
+	wrote   time.Time          // when the last one ended
 	wake    chan struct{}      // capacity 1
 }
 
@@ -127,7 +128,8 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 	}
 }
 
-// some takes a number of paths to look at.
+// some takes a number of paths to look at: few while writes come one after the
+// other, as the next waits behind them.
 func (s *session) some() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,8 +137,12 @@ func (s *session) some() []string {
 	if s.busy {
 		return nil
 	}
+	most := inFlight
+	if time.Since(s.wrote) < 50*time.Millisecond {
+		most = 8
+	}
 	for path := range s.look {
-		if len(paths) == inFlight {
+		if len(paths) == most {
 			s.nudge() // there is more
 			break
 		}

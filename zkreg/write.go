@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-rollcall/registry"
 	"github.com/go-zookeeper/zk"
@@ -317,6 +318,7 @@ func (s *session) setBusy(busy bool) {
 	defer s.mu.Unlock()
 	s.busy = busy
 	if !busy {
+		s.wrote = time.Now()
 		s.nudge()
 	}
 }

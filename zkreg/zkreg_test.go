@@ -1,6 +1,7 @@
 package zkreg_test
 
 import (
+	"crypto/rand"
 	"os"
 	"path"
 	"testing"
@@ -18,7 +19,8 @@ func TestConformance(t *testing.T) {
 	z := testserver.SharedZooKeeper(t)
 	admin := z.Admin(t)
 	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2300 * time.Millisecond, Slack: 2 * time.Second, New: func(t *testing.T) func(*registry.Options) conformance.Client {
-		root := "/" + t.Name()
+		root := "/" + t.Name() + rand.Text()
+		t.Cleanup(func() { admin.Delete(t, root) })
 		return func(opts *registry.Options) conformance.Client {
 			p := conformance.NewProxy(t, z.Addr())
 			return conformance.Client{

@@ -1,0 +1,28 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+)
+
+// A logMutex is a mutex under which log lines are noted, to be written after it
+// is released: a handler may block, or call the Registry.
+type logMutex struct {
+	sync.Mutex
+	log   *slog.Logger
+	lines []func()
+}
+
+func (m *logMutex) say(level slog.Level, msg string, args ...any) {
+	m.lines = append(m.lines, func() { m.log.Log(context.Background(), level, msg, args...) })
+}
+
+func (m *logMutex) Unlock() {
+	lines := m.lines
+	m.lines = nil
+	m.Mutex.Unlock()
+	for _, line := range lines {
+		line()
+	}
+}

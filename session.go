@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// run opens sessions, one after the other, while something is wanted.
+func (k *keeper) run() {
+	defer close(k.done)
+	ctx := k.c.ctx
+	var pause backoff
+	for {
+		for !k.wanted() {
+			select {
+			case <-k.wake:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		sent := time.Now()
+		call, done := context.WithTimeout(ctx, k.c.patience())
+		s, err := k.c.b.NewSession(call, k.c.opts.TTL)
+		done()
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			k.refused(err)
+			sleep(ctx, pause.after(err))
+			continue
+		}
+		why := k.hold(s, sent)
+		end, done := context.WithTimeout(context.Background(), k.c.patience()/2)
+		err = s.Close(end)
+		done()
+		if errors.Is(err, ErrSessionLost) {
+			err = nil // and with it all that it held
+		}
+		k.unheld(why, err)
+		if errors.Is(why, errAbandoned) {
+			continue
+		}
+		if time.Since(sent) > s.TTL()/3 {
+			pause.reset() // a session that is lost as soon as it is made is no success
+		}
+		if ctx.Err() == nil {
+			sleep(ctx, pause.next())
+		}
+	}
+}
+
+// wanted reports whether something is to be registered. What was withdrawn
+// while there is no session is gone: no session, no record.
+func (k *keeper) wanted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.entries {
+		if e.want != nil {
+			return true
+		}
+	}
+	for _, e := range k.entries {
+		k.settle(e, nil, e.gen, nil)
+	}
+	k.ready, k.later = nil, nil
+	return false
+}
+
+// refused notes that no session could be opened.
+func (k *keeper) refused(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.away {
+		k.mu.say(slog.LevelWarn, "registry: no session can be opened: trying again", "err", err)
+	}
+	k.doubt, k.away = err, true
+	if !permanent(err) {
+		return
+	}
+	for _, e := range k.entries {
+		if e.want != nil && !e.want.confirmed {
+			k.finish(e, err)
+		}
+	}
+}
+
+// unheld notes that the session is over.
+func (k *keeper) unheld(why, closed error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.abandon = nil
+	k.doubt = why
+	if k.c.ctx.Err() != nil {
+		k.ended = closed
+		return
+	}
+	n := 0
+	for _, e := range k.entries {
+		e.held, e.there, e.last = false, false, nil
+		switch {
+		case e.want != nil:
+			n++
+		case errors.Is(why, errAbandoned) && closed != nil:
+			e.was.unsure = errAbandoned
+			e.tell(e.gen, errAbandoned)
+			delete(k.entries, e.key)
+		default:
+			k.settle(e, nil, e.gen, nil)
+		}
+	}
+	k.mu.say(slog.LevelWarn, "registry: session over", "registrations", n, "err", why)
+}
+
+// hold writes what is wanted under s until the session is lost or given up, or
+// the Registry is closed, and returns which.
+func (k *keeper) hold(s Session, sent time.Time) error {
+	ctx, cancel := context.WithCancelCause(k.c.ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	k.opened(s, sent, cancel)
+	wg.Go(func() { k.renew(ctx, s, sent, cancel) })
+	wg.Go(func() { k.guard(ctx, s, cancel) })
+	for ctx.Err() == nil {
+		puts, dels, due := k.take()
+		if len(puts)+len(dels) == 0 {
+			k.rest(ctx, due)
+			continue
+		}
+		call, done := context.WithTimeout(ctx, k.c.patience())
+		if len(dels) > 0 {
+			k.settleAll(dels, s.Delete(call, records(dels)), cancel)
+		}
+		if len(puts) > 0 {
+			k.settleAll(puts, s.Put(call, records(puts)), cancel)
+		}
+		done()
+	}
+	return context.Cause(ctx)
+}
+
+// rest waits until there may be something to write.
+func (k *keeper) rest(ctx context.Context, due time.Time) {
+	var timer <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(time.Until(due))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-k.wake:
+	case <-timer:
+	case <-ctx.Done():
+	}
+}
+
+// opened starts a session: everything is to be written under it.
+func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())
+	k.doubt, k.away = nil, false
+	k.abandon = cancel
+	again := 0
+	for _, e := range k.entries {
+		e.pause.reset()
+		if e.want == nil {
+			k.settle(e, nil, e.gen, nil) // withdrawn before there was a session
+			continue
+		}
+		if e.want.confirmed {
+			again++
+		}
+		k.enqueue(e)
+	}
+	k.mu.say(slog.LevelDebug, "registry: session opened", "ttl", k.ttl)
+	if again > 0 {
+		k.mu.say(slog.LevelInfo, "registry: new session: registering again", "registrations", again)
+	}
+}
