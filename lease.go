@@ -68,7 +68,7 @@ func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCaus
 			pause.reset()
 			failed = false
 		}
-		if err != nil && ctx.Err() == nil && !failed {
+		if permanent(err) && !failed { // else it is the link's trouble, which renewals report
 			failed = true
 			k.c.log.Warn("registry: cannot watch what is registered: trying again", "err", err)
 		}

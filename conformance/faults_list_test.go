@@ -9,24 +9,22 @@ var faults = []struct {
 }{
 	// In the root package, where every backend would have it.
 	{"no registration after the session expired", bubbles, "session-killed", []edit{
-		{"keeper.go", "\t\tk.enqueue(e)\n\t}\n\tk.c.log.Debug", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n\tk.c.log.Debug"},
+		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},
 	}},
 	{"registration again with the metadata of old", bubbles, "session-killed", []edit{
 		{"registration.go", "	value     []byte\n", "	value     []byte\n	old []byte\n"},
 		{"registration.go", "	r.in, r.value = in, value\n", "	r.old = r.value\n	r.in, r.value = in, value\n"},
-		{"keeper.go", "		if e.want.confirmed {\n			again++\n", "		if e.want.confirmed {\n			again++\n			if e.want.old != nil {\n				e.want.value = e.want.old\n			}\n"},
+		{"session.go", "		if e.want.confirmed {\n			again++\n", "		if e.want.confirmed {\n			again++\n			if e.want.old != nil {\n				e.want.value = e.want.old\n			}\n"},
 	}},
 	{"what was deregistered comes back with the next session", bubbles, "withdrawn-stays-withdrawn", []edit{
-		{"entry.go", "	want    *registration // nil: withdrawn\n", "	want    *registration // nil: withdrawn\n	was *registration\n"},
-		{"registration.go", "		e.want, e.held = nil, false\n", "		e.was = e.want\n		e.want, e.held = nil, false\n"},
 		{"entry.go", "		if r == nil && e.want == nil {\n			delete(k.entries, e.key)\n		}\n", ""},
-		{"keeper.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
+		{"session.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
 	}},
 	{"every reconnect deletes and creates", bubbles, "one-lost-renewal", []edit{
 		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case err != nil:\n			cancel(err)\n			return\n		default:"},
 	}},
 	{"the first failure of Register is final", bubbles, "away-at-start", []edit{
-		{"keeper.go", "	k.doubt = err\n	if !permanent(err) {\n		return\n	}\n", "	k.doubt = err\n"},
+		{"session.go", "	if !permanent(err) {\n		return\n	}\n", ""},
 	}},
 	{"a lost reply is taken for a failure", bubbles, "lost-reply", []edit{
 		{"entry.go", "	case permanent(err):\n		e.tell", "	case err != nil:\n		e.tell"},
@@ -46,13 +44,13 @@ var faults = []struct {
 		{"lease.go", "			next = sent.Add(s.TTL() / 3)", "			next = sent.Add(s.TTL() * 9 / 10)"},
 	}},
 	{"Deregister of one ends its siblings", bubbles, "siblings", []edit{
-		{"registration.go", "	if err != nil {\n		r.k.mu.Lock()\n		r.unsure = err\n		r.k.mu.Unlock()\n		r.k.giveUp()\n	}", "	r.k.mu.Lock()\n	r.unsure = err\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()"},
+		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
 	}},
 	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{
 		{"registration.go", "		_, _, _ = k.withdraw(r)\n		k.giveUp()\n", ""},
 	}},
 	{"Close leaves the session to run out", bubbles, "close", []edit{
-		{"keeper.go", "		err = s.Close(end)\n", "		err = end.Err()\n"},
+		{"session.go", "		err = s.Close(end)\n", "		err = end.Err()\n"},
 	}},
 	{"a goroutine left behind by Close", realTime, "no-leaks", []edit{
 		{"watch.go", "	defer w.cancel(nil)\n", "	defer w.cancel(nil)\n	go func() { select {} }()\n"},
@@ -70,7 +68,7 @@ var faults = []struct {
 		{"watch.go", "		w.trouble = err\n", "		w.trouble = err\n		for id := range w.set {\n			w.remove(id)\n		}\n"},
 	}},
 	{"an outage that is not shown", bubbles, "outage", []edit{
-		{"watch.go", "			if w.shown != nil {\n				w.show(err)\n			}\n", ""},
+		{"watch.go", "			if w.shown == timer {\n				w.show(err)\n			}\n", ""},
 	}},
 	{"not yet known shown as empty", bubbles, "first-snapshot-is-whole", []edit{
 		{"watch.go", "stale: map[string]bool{}}", "stale: map[string]bool{}, known: true, rev: 1}"},
@@ -89,6 +87,19 @@ var faults = []struct {
 	}},
 	{"a full listing every TTL", bubbles, "quiet-watch", []edit{
 		{"watch.go", "			if same || moved {\n", "			if moved {\n"},
+	}},
+	{"a call in flight that nobody can cancel", bubbles, "cancelled-calls-return", []edit{
+		{"watch.go", "		case <-changed:\n		case <-ctx.Done():\n", "		case <-changed:\n"},
+	}},
+	{"a refusal that readers are not told of", bubbles, "denied", []edit{
+		{"watch.go", "	case permanent(err) || errors.Is", "	case errors.Is"},
+		{"watch.go", "	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {", "	if w.trouble == nil && !permanent(err) {"},
+	}},
+	{"an empty set after an outage taken at its word", bubbles, "everybody-was-cut-off", []edit{
+		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
+	}},
+	{"a renewal that removes for a moment", bubbles, "dead-owner", []edit{
+		{"memreg/session.go", "		ss.timer.Reset(ss.ttl)\n", "		ss.timer.Reset(ss.ttl)\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
 	}},
 	{"a watch that nobody verifies", bubbles, "half-open", []edit{
 		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
@@ -126,16 +137,16 @@ var faults = []struct {
 		{"zkreg/write.go", "&zk.DeleteRequest{Path: p.path,", "&zk.DeleteRequest{Path: p.parent,"},
 	}},
 	{"a leftover node adopted, which then goes with its session", zookeeper, "fast-restart", []edit{
-		{"zkreg/session.go", "	case ours && string(old.value) == string(rec.Value):\n", "	case ours && string(old.value) == string(rec.Value), rec.TakeOver:\n"},
+		{"zkreg/session.go", "	case ours && old.stat.Version == 0 && string(old.value) == string(rec.Value):\n", "	case ours && old.stat.Version == 0 && string(old.value) == string(rec.Value), rec.TakeOver:\n"},
 	}},
 	{"a leftover node refused until it expires", zookeeper, "fast-restart", []edit{
-		{"zkreg/session.go", "	case old.stat.NumChildren > 0:\n", "	case !ours:\n		return false, errMoved\n	case old.stat.NumChildren > 0:\n"},
+		{"zkreg/session.go", "	case old.stat.NumChildren > 0:\n", "	case !ours:\n		return false, fmt.Errorf(\"exists\")\n	case old.stat.NumChildren > 0:\n"},
 	}},
 	{"one of two first registrations fails", zookeeper, "first-registrations-at-once", []edit{
-		{"zkreg/write.go", "		if err != nil && !errors.Is(err, zk.ErrNodeExists) {\n			return err\n", "		if err != nil && path[:i] != s.b.opts.Root[:min(i, len(s.b.opts.Root))] {\n			return fmt.Errorf(\"%w: %v\", registry.ErrInvalid, err)\n"},
+		{"zkreg/write.go", "		if errors.Is(err, zk.ErrNodeExists) {\n			return nil\n		}\n", "		if errors.Is(err, zk.ErrNodeExists) {\n			return fmt.Errorf(\"%w: %v\", registry.ErrInvalid, err)\n		}\n"},
 	}},
 	{"a parent that vanishes is not made again", zookeeper, "parent-vanishes", []edit{
-		{"zkreg/write.go", "	for _, p := range unsure {\n		s.forget(p.parent)\n	}\n", ""},
+		{"zkreg/write.go", "	for _, p := range plans {\n		s.forget(p.parent)\n	}\n", ""},
 	}},
 	{"an update that deletes and then creates", zookeeper, "update", []edit{
 		{"zkreg/write.go", "		if p.create {\n			ops = append(ops,", "		if p.create && p.remove {\n			if _, err := s.c.zk.Multi(ops...); err != nil {\n				return err\n			}\n			ops = nil\n		}\n		if p.create {\n			ops = append(ops,"},
@@ -150,6 +161,6 @@ var faults = []struct {
 		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
 	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
-		{"watch.go", "			call, done, _ := w.c.deadline(ctx, ttl/6)\n", "			call, done, _ := w.c.deadline(ctx, 10*ttl)\n"},
+		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},
 }
