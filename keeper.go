@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -121,6 +122,7 @@ func (k *keeper) wait(ctx context.Context, e *entry, w waiter) error {
 	default:
 	}
 	k.mu.Lock()
+	e.waiters = slices.DeleteFunc(e.waiters, func(other waiter) bool { return other == w })
 	last := orElse(e.last, k.doubt)
 	if k.abandon == nil { // there is no session
 		last = k.doubt

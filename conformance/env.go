@@ -40,7 +40,7 @@ func (e *env) client(with ...func(*registry.Options)) Client {
 	opts := &registry.Options{
 		TTL:      e.h.TTL,
 		NoVerify: !e.c.verify,
-		Logger:   slog.New(slog.NewTextHandler(e.Output(), nil)).With("client", e.n),
+		Logger:   e.logger().With("client", e.n),
 	}
 	for _, f := range with {
 		f(opts)
@@ -49,6 +49,8 @@ func (e *env) client(with ...func(*registry.Options)) Client {
 	e.Cleanup(func() { e.close(c) })
 	return c
 }
+
+func (e *env) logger() *slog.Logger { return slog.New(slog.NewTextHandler(e.Output(), nil)) }
 
 func (e *env) close(c Client) {
 	if c.Heal != nil {

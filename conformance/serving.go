@@ -109,6 +109,7 @@ func (n *network) serve() *server {
 	}
 	s := &server{client: n.e.client(), done: make(chan struct{})}
 	s.Registry, s.Service, s.Drain = s.client.Registry, service, n.e.h.TTL/4
+	s.Logger = n.e.logger()
 	ctx, cancel := context.WithCancel(n.e.Context())
 	s.stop = cancel
 	go func() {
