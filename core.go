@@ -281,5 +281,6 @@ func (c *core) Close() error {
 
 func byID(a, b Instance) int { return cmp.Compare(a.ID, b.ID) }
 
-// patience bounds a call to the backend: the TTL, which may be a day.
-func (c *core) patience() time.Duration { return min(c.opts.TTL, maxPatience) }
+// patience bounds a call to the backend: the TTL, which may be a day, or less than
+// what a round trip takes.
+func (c *core) patience() time.Duration { return min(max(c.opts.TTL, minPatience), maxPatience) }

@@ -82,9 +82,9 @@ func TestBadOptions(t *testing.T) {
 		opts registry.Options
 		want string
 	}{
-		{registry.Options{TTL: -time.Second}, "invalid TTL -1s: want 10ms to 24h0m0s, or 0 for 10s"},
-		{registry.Options{TTL: 1}, "invalid TTL 1ns: want 10ms"},
-		{registry.Options{TTL: 1000 * time.Hour}, "invalid TTL 1000h0m0s: want 10ms"},
+		{registry.Options{TTL: -time.Second}, "invalid TTL -1s: want 100ms to 24h0m0s, or 0 for 10s"},
+		{registry.Options{TTL: 1}, "invalid TTL 1ns: want 100ms"},
+		{registry.Options{TTL: 1000 * time.Hour}, "invalid TTL 1000h0m0s: want 100ms"},
 		{registry.Options{MaxInstances: -1}, "invalid MaxInstances -1: want 1 or more, or 0 for 100000"},
 	} {
 		conn := memreg.NewStore().Conn()
@@ -118,7 +118,7 @@ func TestBadOptions(t *testing.T) {
 }
 
 func TestGoodOptions(t *testing.T) {
-	for _, opts := range []*registry.Options{nil, {}, {TTL: 10 * time.Millisecond}, {TTL: 24 * time.Hour}, {MaxInstances: 1}} {
+	for _, opts := range []*registry.Options{nil, {}, {TTL: 100 * time.Millisecond}, {TTL: 24 * time.Hour}, {MaxInstances: 1}} {
 		reg, err := registry.Open(t.Context(), "mem:", opts)
 		if err != nil {
 			t.Errorf("%+v: %v", opts, err)

@@ -53,8 +53,8 @@ type Registry interface {
 
 	// Lookup asks the registry now, and returns the instances of service sorted
 	// by ID; none is an empty slice and no error. It tries again within ctx,
-	// but for no longer than the TTL and 30 s, and never answers from memory. The
-	// slice is the caller's.
+	// but for no longer than the TTL (and no less than 1 s, no more than 30 s), and
+	// never answers from memory. The slice is the caller's.
 	Lookup(ctx context.Context, service string) ([]Instance, error)
 
 	// Services asks the registry now for the names of the services that have a
@@ -82,7 +82,8 @@ type Registry interface {
 
 	// Close withdraws every registration, ends every watch and every waiting
 	// call with ErrClosed, closes the backend, and returns when the last
-	// goroutine of the Registry has ended, at most one TTL or 30 s later. An error
+	// goroutine of the Registry has ended, at most one TTL later (but 1 s if that is
+	// less, and 30 s if it is more). An error
 	// means that the withdrawal is unconfirmed: the records then go when the
 	// session runs out. Closing again returns the same.
 	Close() error
@@ -169,7 +170,7 @@ type Snapshot struct {
 // Options configure a Registry. The zero value and nil work.
 type Options struct {
 	// TTL is how long the registry keeps a record whose owner is silent: 10 s
-	// if 0, at least 10 ms, at most 24 h. The server may grant another, see
+	// if 0, at least 100 ms, at most 24 h. The server may grant another, see
 	// Registration.TTL.
 	TTL time.Duration
 
@@ -198,8 +199,9 @@ const (
 	MaxBackoff = 2 * time.Second
 
 	defaultTTL          = 10 * time.Second
-	minTTL              = 10 * time.Millisecond
+	minTTL              = 100 * time.Millisecond
 	maxTTL              = 24 * time.Hour
+	minPatience         = time.Second
 	maxPatience         = 30 * time.Second
 	defaultMaxInstances = 100_000
 )

@@ -44,6 +44,7 @@ var faults = []struct {
 		{"lease.go", "			next = sent.Add(s.TTL() / 3)", "			next = sent.Add(s.TTL() * 9 / 10)"},
 	}},
 	{"Deregister of one ends its siblings", bubbles, "siblings", []edit{
+		{"session.go", "		if errors.Is(why, errAbandoned) {\n			continue\n		}\n", ""},
 		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
 	}},
 	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{

@@ -75,7 +75,7 @@ var staying = []testCase{
 	}},
 	{name: "effective-ttl", promise: 20, run: func(e *env) {
 		w := e.watch(e.client())
-		for _, ttl := range []time.Duration{10 * time.Millisecond, e.h.TTL, 24 * time.Hour} {
+		for _, ttl := range []time.Duration{100 * time.Millisecond, e.h.TTL, 24 * time.Hour} {
 			a := e.client(func(o *registry.Options) { o.TTL = ttl })
 			r, err := a.Registry.Register(e.ctx(e.back()), instance("x"))
 			if err != nil {

@@ -11,7 +11,7 @@ import (
 
 func harness(*testing.T) func(*registry.Options) conformance.Client {
 	store := memreg.NewStore()
-	store.MinTTL, store.MaxTTL = 50*time.Millisecond, 10*time.Second
+	store.MinTTL, store.MaxTTL = 400*time.Millisecond, 10*time.Second
 	return func(opts *registry.Options) conformance.Client {
 		c := store.Conn()
 		return conformance.Client{

@@ -13,7 +13,9 @@ import (
 // patience bounds the wait for a server to take a connection, and to grant a
 // session: one that does neither must not hold up the next until the session has
 // run out.
-func (c *conn) patience() time.Duration { return min(2*time.Second, c.asks/4) }
+func (c *conn) patience() time.Duration {
+	return min(max(c.asks/4, 100*time.Millisecond), 2*time.Second)
+}
 
 // A link is a TCP connection to a server, with an eye on what comes over it.
 type link struct {
