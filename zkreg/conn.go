@@ -27,10 +27,11 @@ type conn struct {
 
 	mu      sync.Mutex
 	link    *link         // the newest TCP connection
-	up      bool          // it has a session
+	session bool          // it has a session
+	up      bool          // and requests may be made: see raise
 	expired bool          // the session is over, and there will be no other
 	granted time.Duration // the session timeout
-	since   time.Time     // when up last changed
+	since   time.Time     // when session last changed
 	breaks  int           // how often a connection with a session broke
 	fails   int           // dials and handshakes that failed
 	streak  int           // those since a session that lasted
@@ -87,20 +88,26 @@ func (c *conn) event(ev zk.Event) {
 	}
 	switch ev.State {
 	case zk.StateHasSession:
-		c.change(func() { c.up, c.since, c.granted = true, time.Now(), c.link.granted() })
+		c.change(func() { c.session, c.since, c.granted = true, time.Now(), c.link.granted() })
+		link := c.link
+		if !c.watches.used() {
+			c.raise(link)
+		} else {
+			time.AfterFunc(minPause, func() { c.raise(link) }) // there may be none to set again
+		}
 	case zk.StateExpired:
 		c.change(func() { c.expired = c.single })
 	case zk.StateDisconnected:
 		c.mu.Lock()
-		up, lasted := c.up, time.Since(c.since)
+		session, lasted := c.session, time.Since(c.since)
 		c.mu.Unlock()
-		if !up {
+		if !session {
 			c.failed(fmt.Errorf("%s ended the connection without granting a session", ev.Server))
 			c.change(c.disown)
 			return
 		}
 		c.change(func() {
-			c.up, c.since = false, time.Now()
+			c.session, c.up, c.since = false, false, time.Now()
 			c.breaks++
 			if lasted > maxPause {
 				c.streak = 0
@@ -108,6 +115,18 @@ func (c *conn) event(ev zk.Event) {
 				c.streak += len(c.b.servers) // granted and broken, over and over: no reason to hurry
 			}
 		})
+	}
+}
+
+// raise lets requests be made over link. After a break that is when the client
+// library has set its watches again: it notes from where on they are to tell, and
+// an answer that came before it did would be skipped, and races with it.
+func (c *conn) raise(link *link) {
+	c.mu.Lock()
+	due := c.session && !c.up && c.link == link
+	c.mu.Unlock()
+	if due {
+		c.change(func() { c.up = c.session && c.link == link })
 	}
 }
 

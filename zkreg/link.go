@@ -20,6 +20,7 @@ func (c *conn) patience() time.Duration {
 // A link is a TCP connection to a server, with an eye on what comes over it.
 type link struct {
 	net.Conn
+	watching func() // called when the client library has asked to set its watches again
 	patience time.Duration
 	head     [12]byte // of the server's first packet: its length, a version, the session timeout
 	have     atomic.Int32
@@ -36,6 +37,16 @@ func (l *link) Read(p []byte) (int, error) {
 		if have := l.have.Load(); int(have) < len(l.head) {
 			l.have.Store(have + int32(copy(l.head[have:], p[:n])))
 		}
+	}
+	return n, err
+}
+
+// Write is given one request at a time.
+func (l *link) Write(p []byte) (int, error) {
+	const opSetWatches = 101
+	n, err := l.Conn.Write(p)
+	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
+		l.watching()
 	}
 	return n, err
 }
@@ -99,6 +110,7 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 		return nil, err
 	}
 	l := &link{Conn: nc, patience: c.patience()}
+	l.watching = func() { c.raise(l) }
 	c.change(func() { c.link = l })
 	if c.over() {
 		_ = l.Close() // close may not have seen it

@@ -25,6 +25,7 @@ type watches struct {
 	versions  map[string]string    // by parent path: at which the values of the nodes were read
 	listeners map[string]*listener // by parent path: the Watch under way
 	nodes     func(path string)    // told of each event; nil: nobody
+	any       bool                 // one has been armed at some time
 }
 
 // A watched path. Its value is what was read last under the watch.
@@ -152,6 +153,7 @@ func (w *watches) takeChanged(l *listener) map[string]bool {
 func (w *watches) arm(path string) (n *watched, set bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.any = true
 	n = w.armed[path]
 	if n == nil {
 		n = &watched{}
@@ -159,6 +161,13 @@ func (w *watches) arm(path string) (n *watched, set bool) {
 		return n, true
 	}
 	return n, false
+}
+
+// used reports whether the client library may have watches to set again.
+func (w *watches) used() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.any
 }
 
 // unarm takes back an arm that has failed.
