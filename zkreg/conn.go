@@ -252,65 +252,6 @@ func (c *conn) explain(err error) error {
 	return &refusal{server, err}
 }
 
-func (c *conn) sync(ctx context.Context, path string) error {
-	_, err := call(ctx, c, func() (string, error) { return c.zk.Sync(path) })
-	return err
-}
-
-// children returns the names below path, none if there is no such node.
-func (c *conn) children(ctx context.Context, path string) ([]string, error) {
-	l, err := c.list(ctx, path, func() ([]string, *zk.Stat, error) { return c.zk.Children(path) })
-	return l.names, err
-}
-
-type listing struct {
-	names []string
-	stat  *zk.Stat // nil: no such node
-}
-
-func (c *conn) list(ctx context.Context, path string, f func() ([]string, *zk.Stat, error)) (listing, error) {
-	l, err := call(ctx, c, func() (l listing, err error) {
-		l.names, l.stat, err = f()
-		return l, err
-	})
-	if errors.Is(err, zk.ErrNoNode) {
-		return listing{}, nil
-	}
-	return l, err
-}
-
-// stat returns nil if there is no node at path.
-func (c *conn) stat(ctx context.Context, path string) (*zk.Stat, error) {
-	return call(ctx, c, func() (*zk.Stat, error) {
-		ok, st, err := c.zk.Exists(path)
-		if !ok || err != nil {
-			st = nil
-		}
-		return st, err
-	})
-}
-
-// A node is what get reads.
-type node struct {
-	value []byte
-	stat  *zk.Stat
-}
-
-// get returns nil if there is no node at path.
-func (c *conn) get(ctx context.Context, path string) (*node, error) {
-	n, err := call(ctx, c, func() (*node, error) {
-		v, st, err := c.zk.Get(path)
-		return &node{v, st}, err
-	})
-	if errors.Is(err, zk.ErrNoNode) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return n, nil
-}
-
 // close ends the session, and returns when nothing of the connection is left.
 // It reports whether the server has answered.
 func (c *conn) close(ctx context.Context) (confirmed bool) {
