@@ -88,7 +88,8 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 		_ = last.Close() // the client library does not, after an expiry
 	}
 	if rounds > 0 {
-		d := min(minPause<<min(rounds-1, 10), maxPause)
+		// Never so long that a session runs out over it.
+		d := min(minPause<<min(rounds-1, 10), max(minPause, min(maxPause, c.asks/8)))
 		t := time.NewTimer(d/2 + rand.N(d/2))
 		defer t.Stop()
 		select {

@@ -114,6 +114,19 @@ func (w *watches) forget(parent string) {
 	}
 }
 
+// disarm has all watches of parent and below set again: a server drops without a
+// word what happens to nodes that the watcher may not read at that time.
+func (w *watches) disarm(parent string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forget(parent)
+	for path := range w.armed {
+		if path == parent || strings.HasPrefix(path, parent+"/") {
+			delete(w.armed, path)
+		}
+	}
+}
+
 // begin drops what an earlier Watch has read, unless it is of the same version.
 func (w *watches) begin(parent, version string) {
 	w.mu.Lock()
@@ -249,7 +262,12 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	_, _, unbroken := c.state()
 	parent := b.path(service)
 	l := c.watches.listen(parent)
-	defer func() { c.watches.ignore(parent, l, ctx.Err() != nil) }()
+	defer func() {
+		c.watches.ignore(parent, l, ctx.Err() != nil)
+		if errors.Is(err, registry.ErrDenied) {
+			c.watches.disarm(parent)
+		}
+	}()
 	var (
 		known   = map[string]int{} // names that the sink has, and the last listing with each
 		listing int
