@@ -155,7 +155,7 @@ type Snapshot struct {
 	// the registry refuses, 2/3 TTL after it was last heard of if it does not
 	// answer, and one TTL after the link to it broke. An interruption that is
 	// over sooner is not shown. A set that is found empty after one that was
-	// shown is shown as empty MaxBackoff and TTL/3 later: until then those who
+	// shown is shown as empty MaxBackoff and TTL/2 later: until then those who
 	// were cut off as well register again.
 	Err error
 

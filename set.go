@@ -51,7 +51,7 @@ func (w *watch) hold(version string) {
 		return
 	}
 	var timer *time.Timer
-	timer = time.AfterFunc(MaxBackoff+w.c.opts.TTL/3, func() {
+	timer = time.AfterFunc(MaxBackoff+w.c.opts.TTL/2, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.emptied == timer {
