@@ -66,10 +66,10 @@ func TestNamedStores(t *testing.T) {
 		return reg
 	}
 	name := "mem://" + strings.ToLower(t.Name())
-	if _, err := open(name+"/root").Register(ctx, registry.Instance{Service: "svc", Addr: "h:1"}); err != nil {
+	if _, err := open(name+"/top").Register(ctx, registry.Instance{Service: "svc", Addr: "h:1"}); err != nil {
 		t.Fatal(err)
 	}
-	for raw, want := range map[string]int{name + "/root": 1, name + "/root/": 1, name: 0, name + "/other": 0, name + "2/root": 0, "mem:/root": 0} {
+	for raw, want := range map[string]int{name + "/top": 1, name + "/top/": 1, name: 0, name + "/other": 0, name + "2/root": 0, "mem:/top": 0} {
 		if list, err := open(raw).Lookup(ctx, "svc"); err != nil || len(list) != want {
 			t.Errorf("%s: %v, %v; want %d", raw, list, err, want)
 		}

@@ -203,7 +203,7 @@ func FuzzNames(f *testing.F) {
 		if strings.ContainsAny(s, ":[]%") && !id {
 			t.Fatalf("accepted as a service: %q", s)
 		}
-		if p := path.Join("/root/svc", s); p != "/root/svc/"+s {
+		if p := path.Join("/top/svc", s); p != "/top/svc/"+s {
 			t.Fatalf("%q as a path: %s", s, p)
 		}
 		u, err := url.Parse("http://h/kv/" + url.PathEscape(s))

@@ -42,6 +42,7 @@ var unconfirmed = []testCase{
 		b.Cut()
 		w.quiet(e.h.Dmax + 2*e.h.TTL) // the session of the living has run out
 		b.Heal()
+		w.quiet(e.h.TTL / 4)
 		a.Heal()
 		w.set(e.back(), "x")
 		w.neverWithout(mark, "x")
