@@ -67,6 +67,10 @@ type Backend interface {
 // every method returns an error that wraps ErrSessionLost. A session that merely
 // cannot be reached is not lost.
 type Session interface {
+	// String names the session as logs show it, and as the server's own tools
+	// know it: "session 0x100004c5d2a0003".
+	String() string
+
 	// TTL is what the server granted; it is positive.
 	TTL() time.Duration
 
@@ -94,7 +98,7 @@ type Session interface {
 	// error that is not one of the sentinels means that the outcome is
 	// unknown: the record is then put again. As few requests as the registry
 	// allows are made of recs, and one that is refused does not fail the
-	// others.
+	// others: see [Batch].
 	Put(ctx context.Context, recs []Record) []error
 
 	// Delete removes those of recs that this session holds. It leaves alone

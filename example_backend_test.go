@@ -123,6 +123,8 @@ type boardSession struct {
 	mine  map[[2]string]bool // service and ID of what Guard looks after
 }
 
+func (s *boardSession) String() string { return "session" }
+
 func (s *boardSession) TTL() time.Duration { return s.ttl }
 
 func (s *boardSession) Renew(ctx context.Context) error {

@@ -43,7 +43,7 @@ func (k *keeper) run() {
 		if errors.Is(err, ErrSessionLost) {
 			err = nil // and with it all that it held
 		}
-		k.unheld(why, err)
+		k.unheld(s, why, err)
 		if errors.Is(why, errAbandoned) {
 			continue
 		}
@@ -92,7 +92,7 @@ func (k *keeper) refused(err error) {
 }
 
 // unheld notes that the session is over.
-func (k *keeper) unheld(why, closed error) {
+func (k *keeper) unheld(s Session, why, closed error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.abandon = nil
@@ -115,7 +115,7 @@ func (k *keeper) unheld(why, closed error) {
 			k.settle(e, nil, e.gen, nil)
 		}
 	}
-	k.mu.say(slog.LevelWarn, "registry: session over", "registrations", n, "err", why)
+	k.mu.say(slog.LevelWarn, "registry: session over", "session", s.String(), "registrations", n, "err", why)
 }
 
 // hold writes what is wanted under s until the session is lost or given up, or
@@ -180,7 +180,7 @@ func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFun
 		}
 		k.enqueue(e)
 	}
-	k.mu.say(slog.LevelDebug, "registry: session opened", "ttl", k.ttl)
+	k.mu.say(slog.LevelDebug, "registry: session opened", "session", s.String(), "ttl", k.ttl)
 	if again > 0 {
 		k.mu.say(slog.LevelInfo, "registry: new session: registering again", "registrations", again)
 	}

@@ -147,13 +147,13 @@ var faults = []struct {
 		{"zkreg/write.go", "		if errors.Is(err, zk.ErrNodeExists) {\n			return nil\n		}\n", "		if errors.Is(err, zk.ErrNodeExists) {\n			return fmt.Errorf(\"%w: %v\", registry.ErrInvalid, err)\n		}\n"},
 	}},
 	{"a parent that vanishes is not made again", zookeeper, "parent-vanishes", []edit{
-		{"zkreg/write.go", "	for _, p := range plans {\n		s.forget(p.parent)\n	}\n", ""},
+		{"zkreg/write.go", "		for _, p := range plans {\n			s.forget(p.parent)\n		}\n", ""},
 	}},
 	{"an update that deletes and then creates", zookeeper, "update", []edit{
 		{"zkreg/write.go", "		if p.create {\n			ops = append(ops,", "		if p.create && p.remove {\n			if _, err := s.c.zk.Multi(ops...); err != nil {\n				return err\n			}\n			ops = nil\n		}\n		if p.create {\n			ops = append(ops,"},
 	}},
 	{"a watch on the names that is set once", zookeeper, "trace", []edit{
-		{"zkreg/watch.go", "	w.mu.Lock()\n	defer w.mu.Unlock()\n	delete(w.armed, ev.Path)\n", "	w.mu.Lock()\n	defer w.mu.Unlock()\n	if ev.Type != zk.EventNodeChildrenChanged {\n		delete(w.armed, ev.Path)\n	}\n"},
+		{"zkreg/watches.go", "	w.mu.Lock()\n	defer w.mu.Unlock()\n	delete(w.armed, ev.Path)\n", "	w.mu.Lock()\n	defer w.mu.Unlock()\n	if ev.Type != zk.EventNodeChildrenChanged {\n		delete(w.armed, ev.Path)\n	}\n"},
 	}},
 	{"no watch on the nodes", zookeeper, "update", []edit{
 		{"zkreg/watch.go", "		if set {\n			v, _, _, err = c.zk.GetW(path)\n", "		if false {\n			v, _, _, err = c.zk.GetW(path)\n"},

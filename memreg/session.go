@@ -14,6 +14,7 @@ import (
 // link.
 type session struct {
 	conn *Conn
+	id   int
 	ttl  time.Duration
 
 	timer   *time.Timer
@@ -33,7 +34,8 @@ func (s *Store) grant(c *Conn, ttl time.Duration) *session {
 	if s.MaxTTL > 0 {
 		ttl = min(ttl, s.MaxTTL)
 	}
-	ss := &session{conn: c, ttl: ttl, expires: time.Now().Add(ttl), records: map[[2]string]bool{}, wake: make(chan struct{}, 1)}
+	s.opened++
+	ss := &session{conn: c, id: s.opened, ttl: ttl, expires: time.Now().Add(ttl), records: map[[2]string]bool{}, wake: make(chan struct{}, 1)}
 	ss.timer = time.AfterFunc(ttl, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -75,6 +77,8 @@ func (ss *session) alive() error {
 	}
 	return nil
 }
+
+func (ss *session) String() string { return fmt.Sprint("session ", ss.id) }
 
 func (ss *session) TTL() time.Duration { return ss.ttl }
 

@@ -22,6 +22,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	services map[string]*service
+	opened   int // sessions so far
 }
 
 // A service is a set of records and those who watch it. It stays when the last

@@ -90,10 +90,10 @@ func (c *conn) event(ev zk.Event) {
 	case zk.StateHasSession:
 		c.change(func() { c.session, c.since, c.granted = true, time.Now(), c.link.granted() })
 		link := c.link
-		if !c.watches.used() {
+		if certain, possible := c.watches.standing(); !possible {
 			c.raise(link)
-		} else {
-			time.AfterFunc(minPause, func() { c.raise(link) }) // there may be none to set again
+		} else if !certain { // there may be none to set again
+			time.AfterFunc(max(minPause, min(c.asks/8, maxPause/2)), func() { c.raise(link) })
 		}
 	case zk.StateExpired:
 		c.change(func() { c.expired = c.single })
@@ -226,7 +226,7 @@ type refusal struct {
 func (r *refusal) Error() string { return r.server + ": " + r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-func refused(err error) bool {
+func isRefusal(err error) bool {
 	var r *refusal
 	return errors.As(err, &r)
 }

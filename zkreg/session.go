@@ -51,6 +51,8 @@ func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.S
 	return s, nil
 }
 
+func (s *session) String() string { return fmt.Sprintf("session %#x", s.id) }
+
 func (s *session) TTL() time.Duration {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -68,9 +70,9 @@ func (s *session) Close(ctx context.Context) error {
 	s.c.mu.Unlock()
 	switch {
 	case expired:
-		return fmt.Errorf("%w: session %#x", registry.ErrSessionLost, s.id)
+		return fmt.Errorf("%w: %v", registry.ErrSessionLost, s)
 	case !confirmed:
-		return fmt.Errorf("%s has not confirmed the end of session %#x", s.c.zk.Server(), s.id)
+		return fmt.Errorf("%s has not confirmed the end of %v", s.c.zk.Server(), s)
 	}
 	return nil
 }
@@ -231,8 +233,11 @@ func (s *session) watchStat(ctx context.Context, path string) (*zk.Stat, error) 
 		}
 		return st, err
 	})
-	if err != nil && set {
+	switch {
+	case err != nil && set:
 		s.c.watches.unarm(path, n)
+	case set:
+		s.c.watches.stand(n)
 	}
 	return st, err
 }

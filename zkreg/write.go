@@ -11,14 +11,13 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// A Multi is all or nothing, and one request. Bounded in records for the sake of
-// those that wait behind it, and in bytes since a server refuses a request of
-// 1 MB and closes the connection.
-const (
-	maxMulti      = 100
-	maxMultiBytes = 512 << 10
-	maxParent     = 256 << 10
-)
+// batch bounds a Multi: in records for the sake of those that wait behind it, and
+// in bytes since a server refuses a request of 1 MB and closes the connection.
+var batch = registry.Batch{Records: 100, Bytes: 512 << 10, InFlight: 256}
+
+// maxParent bounds what others keep in the node of a service: a takeover writes it
+// again.
+const maxParent = 256 << 10
 
 // A parent is the node of a service. Each takeover writes its data again, as it
 // was, which moves its version: so whoever writes under the condition of a
@@ -41,8 +40,6 @@ type plan struct {
 	create bool
 }
 
-func (p *plan) size() int { return len(p.rec.Value) + 3*len(p.path) + 100 }
-
 // split returns the service and the ID in the path of a node.
 func (b *Backend) split(path string) (service, id string) {
 	service, id, _ = strings.Cut(strings.TrimPrefix(path, b.opts.Root+"/"), "/")
@@ -51,101 +48,61 @@ func (b *Backend) split(path string) (service, id string) {
 
 // write makes one transaction of many records, as they most likely are: new ones
 // are absent, and those that the session holds are still its own. The records of
-// one that fails are read, planned anew, and written again, together if that
-// works and else each by itself, so that none fails on account of another.
+// one that fails are read first when they are written again.
 func (s *session) write(ctx context.Context, recs []registry.Record, replan func(context.Context, *plan) (bool, error)) []error {
 	s.setBusy(true)
 	defer s.setBusy(false)
-	errs := make([]error, len(recs))
+	s.knowParents(ctx, s.plans(recs), make([]error, len(recs))) // once for all batches
+	return batch.Write(recs, func(recs []registry.Record, again bool, errs []error) (refused []int) {
+		return s.attempt(ctx, s.plans(recs), again, errs, replan)
+	})
+}
+
+func (s *session) plans(recs []registry.Record) []*plan {
 	plans := make([]*plan, len(recs))
 	for i, rec := range recs {
 		p := &plan{i: i, rec: rec, parent: s.b.path(rec.Service), create: rec.Value != nil}
 		p.path = p.parent + "/" + rec.ID
 		plans[i] = p
 	}
-	s.knowParents(ctx, plans, errs)
-	var likely, unsure []*plan
-	for _, p := range plans {
-		switch {
-		case errs[p.i] != nil:
-		case s.guess(p):
-			likely = append(likely, p)
-		default:
-			unsure = append(unsure, p)
-		}
-	}
-	groups := group(likely)
-	_ = parallel(len(groups), func(i int) error {
-		err := s.commit(ctx, groups[i])
-		for _, p := range groups[i] {
-			errs[p.i] = err
-		}
-		return nil
-	})
-	for _, g := range groups {
-		if refused(errs[g[0].i]) {
-			unsure = append(unsure, g...)
-		}
-	}
-	for _, g := range group(unsure) {
-		if !s.attempt(ctx, g, errs, replan) || len(g) == 1 {
-			continue
-		}
-		for _, p := range g {
-			if refused(errs[p.i]) {
-				s.attempt(ctx, []*plan{p}, errs, replan)
-			}
-		}
-	}
-	return errs
+	return plans
 }
 
-// attempt reads the nodes of plans, and writes them in one transaction. It reports
-// whether that was refused: then a part of them may still be written.
-func (s *session) attempt(ctx context.Context, plans []*plan, errs []error, replan func(context.Context, *plan) (bool, error)) (again bool) {
-	for _, p := range plans {
-		s.forget(p.parent)
+// attempt writes plans in one transaction. It reads the nodes first of which it
+// cannot guess how they are, and all of them if it is to be done again.
+func (s *session) attempt(ctx context.Context, plans []*plan, again bool, errs []error, replan func(context.Context, *plan) (bool, error)) (refused []int) {
+	if again {
+		for _, p := range plans {
+			s.forget(p.parent)
+		}
 	}
 	s.knowParents(ctx, plans, errs) // before the nodes: the version is a condition on them
 	done := make([]bool, len(plans))
 	_ = parallel(len(plans), func(i int) error {
 		p := plans[i]
-		p.remove, p.take = false, false
-		if errs[p.i] == nil {
-			done[i], errs[p.i] = replan(ctx, p)
+		if errs[i] == nil && (again || !s.guess(p)) {
+			p.remove, p.take = false, false
+			done[i], errs[i] = replan(ctx, p)
 		}
 		return nil
 	})
 	var rest []*plan
 	for i, p := range plans {
-		if errs[p.i] == nil && !done[i] {
+		if errs[i] == nil && !done[i] {
 			rest = append(rest, p)
 		}
 	}
 	if len(rest) == 0 {
-		return false
+		return nil
 	}
 	err := s.commit(ctx, rest)
 	for _, p := range rest {
 		errs[p.i] = err
-	}
-	return refused(err)
-}
-
-// group cuts plans into transactions.
-func group(plans []*plan) [][]*plan {
-	var groups [][]*plan
-	size := 0
-	for _, p := range plans {
-		n := len(groups)
-		if n == 0 || len(groups[n-1]) == maxMulti || size+p.size() > maxMultiBytes {
-			groups = append(groups, nil)
-			n, size = n+1, 0
+		if isRefusal(err) {
+			refused = append(refused, p.i)
 		}
-		groups[n-1] = append(groups[n-1], p)
-		size += p.size()
 	}
-	return groups
+	return refused
 }
 
 // guess plans without reading, and reports whether it can.
