@@ -16,9 +16,12 @@ ZK_JAR = /usr/share/java/zookeeper.jar
 
 # The tests come last, so that their summary closes the output.
 test: servers format vet staticcheck tidy
-	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -timeout 20m -parallel $(PARALLEL) ./...
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -timeout 20m -parallel $(PARALLEL) ./...
 
-# What the tests need and go does not bring.
+# What the tests need and go does not bring: ZooKeeper's package, and binaries of
+# etcd and Consul, which are built once, in minutes. Where the address of a server
+# is in REGISTRY_TEST_ZK, REGISTRY_TEST_ETCD or REGISTRY_TEST_CONSUL, that one is
+# used, and none is needed.
 servers:
 	@if [ -n "$$REGISTRY_TEST_ZK" ]; then exit 0; fi; \
 	if [ -e $(ZK_JAR) ] && command -v java >/dev/null; then exit 0; fi; \
@@ -33,6 +36,7 @@ servers:
 	echo 'Installing the Debian package zookeeper.'; \
 	$$sudo apt-get update -qq && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zookeeper
+	@$(GO) run ./internal/testserver/cmd/registryd install
 
 format:
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then echo "gofmt -w these:"; echo "$$files"; exit 1; fi
@@ -47,11 +51,11 @@ tidy:
 	$(GO) mod tidy -diff
 
 bench: servers
-	REGISTRY_TEST_REQUIRE=zk $(GO) test -run='^$$' -bench=. -benchmem -timeout 30m ./...
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -run='^$$' -bench=. -benchmem -timeout 30m ./...
 
 repeat: servers
 	$(GO) test -race -count=100 -timeout 90m -parallel $(PARALLEL) ./memreg
-	REGISTRY_TEST_REQUIRE=zk $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) ./zkreg
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) -p 1 ./zkreg ./etcdreg ./consulreg
 
 vuln:
 	$(GO) tool -modfile=tools/vuln.mod govulncheck ./...

@@ -21,8 +21,10 @@ var schemes = struct {
 // imports says what to import for the schemes of this module, for the error of
 // a program that did not.
 var imports = map[string]string{
-	"mem": "github.com/go-rollcall/registry/memreg",
-	"zk":  "github.com/go-rollcall/registry/zkreg",
+	"consul": "github.com/go-rollcall/registry/consulreg",
+	"etcd":   "github.com/go-rollcall/registry/etcdreg",
+	"mem":    "github.com/go-rollcall/registry/memreg",
+	"zk":     "github.com/go-rollcall/registry/zkreg",
 }
 
 // RegisterScheme makes [Open] use open for URLs of this scheme. A backend's
@@ -44,6 +46,8 @@ func RegisterScheme(scheme string, open func(context.Context, *url.URL) (Backend
 // Open opens the registry that rawURL names:
 //
 //	zk://h1:2181,h2:2181/root   ZooKeeper (import …/zkreg)
+//	etcd://h1:2379,h2:2379/root etcd (import …/etcdreg)
+//	consul://h1:8500/root       Consul (import …/consulreg)
 //	mem:  or  mem://name        a store of this process (import …/memreg)
 //
 // The path, empty by default, is where the services are kept in the registry.

@@ -11,7 +11,8 @@
 //	for snap, err := range reg.Watch(ctx, "go_servers") { … }
 //
 // Which backends Open knows is decided by the program's imports: each of the
-// packages memreg and zkreg registers its URL scheme when it is imported.
+// packages memreg, zkreg, etcdreg and consulreg registers its URL scheme when it is
+// imported.
 //
 // # What is kept up without being asked
 //

@@ -72,6 +72,10 @@ type Client struct {
 	Plant  func(service, id string, value []byte)
 	Remove func(service, id string)
 
+	// Compact has the server forget all that is not the present state. It is nil
+	// where the server keeps no history, and no case is skipped for that.
+	Compact func()
+
 	// Traffic is what the client has cost the registry so far, in any unit that
 	// grows with each request and with each record that is carried.
 	Traffic func() int
@@ -164,7 +168,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 
 func cases() []testCase {
 	var all []testCase
-	for _, theme := range [][]testCase{registering, takeover, staying, watching, unconfirmed, whole, serving} {
+	for _, theme := range [][]testCase{registering, input, takeover, staying, watching, unconfirmed, whole, serving} {
 		all = append(all, theme...)
 	}
 	return all

@@ -164,4 +164,38 @@ var faults = []struct {
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
 		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},
+	// In etcdreg, on a real server.
+	{"a stale list", etcd, "changes-while-cut-off", []edit{
+		{"etcdreg/etcdreg.go", "	closed  bool\n", "	closed  bool\n	first   int64\n"},
+		{"etcdreg/watch.go", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithRev(b.first))\n	if err == nil && len(resp.Kvs) > 1 && b.first == 0 {\n		b.first = resp.Header.Revision\n	}\n"},
+	}},
+	{"a dead watch", etcd, "update", []edit{
+		{"etcdreg/watch.go", "			each(r)\n", "			each(r)\n			<-ctx.Done()\n"},
+	}},
+	{"a change lost between list and watch", etcd, "list-and-watch", []edit{
+		{"etcdreg/watch.go", "	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3", "	time.Sleep(10 * time.Millisecond)\n	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3"},
+	}},
+	{"a blind delete", etcd, "withdrawal-spares-the-newer", []edit{
+		{"etcdreg/write.go", "clientv3.OpTxn([]clientv3.Cmp{s.ours(key)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)", "clientv3.OpDelete(key)"},
+	}},
+	{"a lost update", etcd, "superseded-while-away", []edit{
+		{"etcdreg/write.go", "	if rec.TakeOver {\n", "	if true {\n"},
+	}},
+	{"leases not shared", etcd, "quiet-watch", []edit{
+		{"etcdreg/write.go", "		ops := make([]clientv3.Op, len(recs))\n		for i, rec := range recs {\n			ops[i] = s.putOp(rec)\n", "		ops := make([]clientv3.Op, len(recs))\n		for i, rec := range recs {\n			grant, err := s.b.conn.client.Grant(ctx, int64(s.ttl/time.Second))\n			if err != nil {\n				return fail(errs, err)\n			}\n			s := &session{b: s.b, lease: grant.ID}\n			ops[i] = s.putOp(rec)\n"},
+		{"etcdreg/write.go", "	\"fmt\"\n", "	\"fmt\"\n	\"time\"\n"},
+	}},
+	{"a compaction taken for emptiness", etcd, "history-is-gone", []edit{
+		{"etcdreg/etcdreg.go", "	closed  bool\n", "	closed  bool\n	first   int64\n"},
+		{"etcdreg/watch.go", "	if err != nil {\n		return b.explain(ctx, c, sent, err)\n	}\n	sink.Reset", "	if err == nil && b.first > 0 {\n		if _, old := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithRev(b.first)); old != nil {\n			resp.Kvs = nil\n		}\n	}\n	if err == nil {\n		b.first = resp.Header.Revision\n	}\n	if err != nil {\n		return b.explain(ctx, c, sent, err)\n	}\n	sink.Reset"},
+	}},
+	{"an error taken for emptiness", etcd, "outage", []edit{
+		{"etcdreg/watch.go", "	c, err := b.connect(ctx)\n	if err != nil {\n		return err\n	}\n	sent := time.Now()\n	resp, err", "	c, err := b.connect(ctx)\n	if err != nil {\n		return err\n	}\n	defer sink.Reset(nil, \"\")\n	sent := time.Now()\n	resp, err"},
+	}},
+	{"what others take is not noticed", etcd, "newest-wins", []edit{
+		{"etcdreg/guard.go", "clientv3.LeaseID(ev.Kv.Lease) != s.lease {", "false {"},
+	}},
+	{"a link that nobody gives up", etcd, "half-open", []edit{
+		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
+	}},
 }

@@ -20,6 +20,8 @@ const (
 	bubbles   = "./memreg TestInBubbles"
 	realTime  = "./memreg TestInRealTime"
 	zookeeper = "./zkreg TestConformance"
+	etcd      = "./etcdreg TestConformance"
+	consul    = "./consulreg TestConformance"
 )
 
 // An edit makes one thing wrong: in file, old, which is there once, becomes new.
@@ -40,7 +42,7 @@ func TestSuiteBites(t *testing.T) {
 			args = append(args, "-run=^"+test+"$/^"+f.caught+"$", pkg)
 			cmd := exec.Command("go", args...)
 			cmd.Dir = ".."
-			cmd.Env = append(os.Environ(), "REGISTRY_TEST_REQUIRE=zk")
+			cmd.Env = append(os.Environ(), "REGISTRY_TEST_REQUIRE=zk,etcd,consul")
 			if f.in == zookeeper {
 				cmd.Env = append(cmd.Env, "REGISTRY_TEST_ZK="+testserver.SharedZooKeeper(t).Addr())
 			}

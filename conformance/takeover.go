@@ -15,6 +15,7 @@ var takeover = []testCase{
 		a, b, w := e.client(), e.client(), e.watch(e.client())
 		old := e.register(a, "x", "by", "a")
 		w.set(e.h.TTL, "x{by=a}")
+		w.quiet(e.h.TTL / 8) // the owner has looked at what it wrote
 		mark := w.mark()
 		e.register(b, "x", "by", "b")
 		if got := e.lookup(e.client()); got != "x{by=b}" {
@@ -59,6 +60,29 @@ var takeover = []testCase{
 		e.superseded(old)
 		w.quiet(e.h.Dmax)
 		w.never(mark-1, "the older writes no more", func(s registry.Snapshot) bool { return show(s.Instances) != "x{by=b}" })
+	}},
+	{name: "withdrawal-spares-the-newer", promise: 3, needs: link, run: func(e *env) {
+		a, b, w := e.client(e.long), e.client(e.long), e.watch(e.client())
+		for i := range 4 {
+			old := e.register(a, "x", "by", "a")
+			e.register(a, "sibling")
+			w.set(e.h.TTL, "sibling x{by=a}")
+			mark := w.mark()
+			a.Cut()
+			e.register(b, "x", "by", "b")
+			wait := e.after(func() error { return old.Deregister(e.ctx(e.back())) }) // it has not been told
+			w.set(e.h.TTL, "sibling x{by=b}")
+			w.quiet(time.Duration(i) * e.h.TTL / 16)
+			a.Heal()
+			if err := wait(e.back()); err != nil {
+				e.Errorf("Deregister of the older: %v", err)
+			}
+			w.quiet(e.h.TTL / 2)
+			w.neverWithout(mark, "x")
+			if got := e.lookup(b); got != "sibling x{by=b}" {
+				e.Fatalf("the older was withdrawn; a lookup gave [%s]", got)
+			}
+		}
 	}},
 	{name: "takeover-of-many", promise: 3, run: func(e *env) {
 		const n = 150
@@ -111,6 +135,25 @@ var takeover = []testCase{
 		w.neverWithout(mark, "x")
 		if got := e.lookup(e.client()); got != "x{run=2}" {
 			e.Fatalf("when the old session had ended a lookup gave [%s]", got)
+		}
+	}},
+	{name: "expired-is-free", promise: 25, needs: link | expire, run: func(e *env) {
+		a, b, w := e.client(), e.client(), e.watch(e.client())
+		for range 2 {
+			e.register(a, "x", "by", "a")
+			w.set(e.h.TTL, "x{by=a}")
+			a.Cut()
+			a.Expire()
+			began := time.Now()
+			r := e.register(b, "x", "by", "b")
+			if d := time.Since(began); d > 2*time.Second+e.h.Slack {
+				e.Errorf("a record whose session expired was taken again after %v", d)
+			}
+			w.set(e.h.TTL, "x{by=b}")
+			b.Expire()
+			e.eventually(2*time.Second+e.back(), "the owner's own record to be back", func() bool { return r.Err() == nil })
+			w.set(e.back(), "x{by=b}")
+			a.Heal()
 		}
 	}},
 }

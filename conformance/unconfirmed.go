@@ -32,6 +32,40 @@ var unconfirmed = []testCase{
 			w.set(e.back(), e.lookup(a))
 		}
 	}},
+	{name: "history-is-gone", promise: 29, needs: link, run: func(e *env) {
+		a, b := e.client(e.long), e.client()
+		compact := func() {
+			if a.Compact != nil {
+				a.Compact()
+			}
+		}
+		w := e.watch(b)
+		x, y := e.register(a, "x", "n", "0"), e.register(a, "y")
+		w.set(e.h.TTL, "x{n=0} y")
+		for i := range 3 {
+			mark := w.mark()
+			b.Cut()
+			if err := y.Deregister(e.ctx(e.h.TTL)); err != nil {
+				e.Fatalf("deregister: %v", err)
+			}
+			if err := x.Update(e.ctx(e.h.TTL), map[string]string{"n": fmt.Sprint(i + 1)}); err != nil {
+				e.Fatalf("update: %v", err)
+			}
+			compact()
+			y = e.register(a, "y")
+			compact()
+			b.Heal()
+			w.set(e.back(), fmt.Sprintf("x{n=%d} y", i+1))
+			compact() // under a watch that is up
+			r := e.register(a, "z")
+			w.set(e.h.TTL, fmt.Sprintf("x{n=%d} y z", i+1))
+			if err := r.Deregister(e.ctx(e.h.TTL)); err != nil {
+				e.Fatalf("deregister: %v", err)
+			}
+			w.set(e.h.TTL, fmt.Sprintf("x{n=%d} y", i+1))
+			w.neverWithout(mark, "x", "y")
+		}
+	}},
 	{name: "everybody-was-cut-off", promise: 30, needs: link, run: func(e *env) {
 		a, b := e.client(), e.client()
 		w := e.watch(b)

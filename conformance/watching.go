@@ -50,20 +50,22 @@ var watching = []testCase{
 	{name: "list-and-watch", promise: 27, run: func(e *env) {
 		// Watches begin while records come: none is lost in between.
 		a := e.client()
-		var want []string
-		for i := range 30 {
-			id := fmt.Sprintf("x%02d", i)
-			want = append(want, id)
+		r := e.register(a, "x")
+		for i := range 40 {
 			b := e.client()
-			wait := e.after(func() error {
-				_, err := a.Registry.Register(e.ctx(e.back()), instance(id))
-				return err
+			wait := e.after(func() error { // so many that the last one comes at one moment or another
+				for k := range i%10 + 1 {
+					if err := r.Update(e.ctx(e.back()), map[string]string{"n": fmt.Sprintf("%d.%d", i, k)}); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 			w := e.watch(b)
 			if err := wait(e.back()); err != nil {
-				e.Fatalf("register: %v", err)
+				e.Fatalf("update: %v", err)
 			}
-			w.set(e.h.TTL, strings.Join(want, " "))
+			w.set(e.h.TTL, fmt.Sprintf("x{n=%d.%d}", i, i%10))
 			w.stop()
 		}
 	}},
@@ -179,7 +181,7 @@ var watching = []testCase{
 		}
 	}},
 	{name: "quiet-watch", promise: 36, needs: traffic, verify: true, run: func(e *env) {
-		cost := func(n int) int {
+		cost := func(n int) (reader, owner int) {
 			a, b := e.client(), e.client()
 			name := fmt.Sprint("svc", n)
 			for i := range n {
@@ -191,13 +193,18 @@ var watching = []testCase{
 			}
 			w := e.watchService(b, name)
 			w.until(e.h.TTL, "all of them", func(s registry.Snapshot) bool { return len(s.Instances) == n })
-			before := b.Traffic()
+			w.quiet(e.h.TTL / 2) // the owner has looked at what it wrote
+			reader, owner = b.Traffic(), a.Traffic()
 			w.quiet(4 * e.h.TTL)
-			return b.Traffic() - before
+			return b.Traffic() - reader, a.Traffic() - owner
 		}
-		few, many := cost(2), cost(150)
+		few, fewOwned := cost(2)
+		many, manyOwned := cost(150)
 		if many > 2*few+20 {
 			e.Errorf("a quiet watch cost %d with 2 instances and %d with 150", few, many)
+		}
+		if manyOwned > 2*fewOwned+20 {
+			e.Errorf("an idle owner of 2 instances cost %d, and of 150 %d", fewOwned, manyOwned)
 		}
 	}},
 	{name: "undecodable", promise: 37, needs: plant, run: func(e *env) {

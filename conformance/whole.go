@@ -82,6 +82,7 @@ var whole = []testCase{
 	{name: "no-leaks", promise: 41, serial: true, run: func(e *env) {
 		b := e.client()
 		w := e.watch(b)
+		w.set(e.back(), "") // its goroutines are there
 		cycle := func(i int) {
 			opts := &registry.Options{TTL: e.h.TTL}
 			c := e.open(opts)

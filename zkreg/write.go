@@ -52,10 +52,21 @@ func (b *Backend) split(path string) (service, id string) {
 func (s *session) write(ctx context.Context, recs []registry.Record, replan func(context.Context, *plan) (bool, error)) []error {
 	s.setBusy(true)
 	defer s.setBusy(false)
-	s.knowParents(ctx, s.plans(recs), make([]error, len(recs))) // once for all batches
-	return batch.Write(recs, func(recs []registry.Record, again bool, errs []error) (refused []int) {
+	errs := make([]error, len(recs))
+	s.knowParents(ctx, s.plans(recs), errs) // once for all batches
+	var rest []registry.Record
+	var at []int
+	for i, rec := range recs {
+		if errs[i] == nil {
+			rest, at = append(rest, rec), append(at, i)
+		}
+	}
+	for i, err := range batch.Write(rest, func(recs []registry.Record, again bool, errs []error) (refused []int) {
 		return s.attempt(ctx, s.plans(recs), again, errs, replan)
-	})
+	}) {
+		errs[at[i]] = err
+	}
+	return errs
 }
 
 func (s *session) plans(recs []registry.Record) []*plan {

@@ -26,11 +26,7 @@ func TestConformance(t *testing.T) {
 			return conformance.Client{
 				Registry: registry.New(zkreg.New([]string{p.Addr()}, &zkreg.Options{Root: root}), opts),
 				Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal, Traffic: p.Bytes, Release: p.Close,
-				Expire: func() {
-					for _, session := range p.Greetings() {
-						admin.EndSession(t, session)
-					}
-				},
+				Expire: func() { admin.EndSession(t, p.Greetings()...) },
 				Deny:   func(service string) { admin.Deny(t, root+"/"+service) },
 				Allow:  func(service string) { admin.Allow(t, root+"/"+service) },
 				Plant:  func(service, id string, value []byte) { admin.Set(t, root+"/"+service+"/"+id, value) },

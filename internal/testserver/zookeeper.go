@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,70 +18,51 @@ import (
 )
 
 const (
-	zkTick      = 200 * time.Millisecond // sessions are 2 to 20 of them: 400 ms to 4 s
-	zkJar       = "/usr/share/java/zookeeper.jar"
-	zkLogger    = "/usr/share/java/slf4j-simple.jar"
-	zkInstall   = "install the Debian package zookeeper (apt-get install --no-install-recommends zookeeper)"
-	zkStartTime = 30 * time.Second
+	zkTick    = 200 * time.Millisecond // sessions are 2 to 20 of them: 400 ms to 4 s
+	zkJar     = "/usr/share/java/zookeeper.jar"
+	zkLogger  = "/usr/share/java/slf4j-simple.jar"
+	zkInstall = "install the Debian package zookeeper (apt-get install --no-install-recommends zookeeper)"
 )
 
 // A ZooKeeper is a server of its own with an empty tree. It grants sessions of
 // 400 ms to 4 s.
 type ZooKeeper struct {
-	addr    string
-	version string
-	dir     string
-	proc    *process // nil if somebody else runs it
+	*Node
 
 	mu    sync.Mutex
 	admin *ZooKeeperAdmin
 }
 
-var sharedZooKeeper shared[*ZooKeeper]
+var sharedZooKeeper = shared[*ZooKeeper]{kind: "zk", running: runningZooKeeper, start: StartZooKeeper}
 
 // SharedZooKeeper returns the server that the tests of this binary share. If
 // there is none, t is skipped, or fails if REGISTRY_TEST_REQUIRE lists "zk".
 func SharedZooKeeper(t testing.TB) *ZooKeeper {
 	t.Helper()
-	z, err := sharedZooKeeper.get(func() (*ZooKeeper, error) {
-		if addr := os.Getenv("REGISTRY_TEST_ZK"); addr != "" {
-			return runningZooKeeper(addr)
-		}
-		return StartZooKeeper()
-	})
-	if err != nil {
-		unavailable(t, "zk", "REGISTRY_TEST_ZK", err)
-	}
-	t.Logf("ZooKeeper %s at %s", z.version, z.addr)
-	return z
+	return sharedZooKeeper.get(t)
 }
 
 // StartZooKeeper starts a server and returns when it serves. The caller stops
 // it.
 func StartZooKeeper() (*ZooKeeper, error) {
-	java, err := exec.LookPath("java")
-	if err == nil {
-		_, err = os.Stat(zkJar)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ZooKeeper is %w: %v: %s", ErrNotInstalled, err, zkInstall)
-	}
-	for range 5 {
-		// A port that was free a moment ago may be taken by now.
-		var z *ZooKeeper
-		if z, err = startZooKeeper(java); !errors.Is(err, errPortTaken) {
-			return z, err
-		}
-	}
-	return nil, err
+	return startOne("ZooKeeper", 0, newZooKeeper)
 }
+
+// StartZooKeeperCluster starts three servers that are one registry, and returns
+// when all serve. The caller stops it.
+func StartZooKeeperCluster() (*Cluster[*ZooKeeper], error) {
+	return startCluster("ZooKeeper", 3, 2, newZooKeeper)
+}
+
+func newZooKeeper(n *Node) *ZooKeeper { return &ZooKeeper{Node: n} }
 
 // runningZooKeeper is a server that somebody else runs.
 func runningZooKeeper(addr string) (*ZooKeeper, error) {
-	z := &ZooKeeper{addr: addr, version: "of unknown version"}
+	z := newZooKeeper(&Node{kind: "ZooKeeper", addr: addr, version: "of unknown version"})
+	z.Node.server = z
 	srvr, err := z.ask("srvr", 5*time.Second)
 	if err != nil {
-		return nil, fmt.Errorf("REGISTRY_TEST_ZK: %w", err)
+		return nil, err
 	}
 	if v := zkVersion.FindStringSubmatch(srvr); v != nil { // it may not be allowed to say
 		z.version = v[1]
@@ -87,109 +70,85 @@ func runningZooKeeper(addr string) (*ZooKeeper, error) {
 	return z, nil
 }
 
-// Addr is the server's host:port.
-func (z *ZooKeeper) Addr() string { return z.addr }
-
-// Version is what the server calls itself.
-func (z *ZooKeeper) Version() string { return z.version }
-
-// Stop ends the server without warning, removes what it stored, and returns
-// when its process is gone. One that somebody else runs goes on.
-func (z *ZooKeeper) Stop() {
+func (z *ZooKeeper) release() {
 	z.mu.Lock()
-	defer z.mu.Unlock()
-	if z.admin != nil {
-		z.admin.conn.Close() // first: it asks the server, and waits for the answer
-		z.admin = nil
-	}
-	if z.proc != nil {
-		z.proc.kill()
-		os.RemoveAll(z.dir)
+	admin := z.admin
+	z.admin = nil
+	z.mu.Unlock()
+	if admin != nil {
+		admin.conn.Close() // it asks the server, and waits for the answer
 	}
 }
 
-var errPortTaken = errors.New("the port was taken by another program")
-
-func startZooKeeper(java string) (_ *ZooKeeper, err error) {
-	dir, err := os.MkdirTemp("", "zookeeper-test-")
+func (z *ZooKeeper) command() (*exec.Cmd, error) {
+	java, err := exec.LookPath("java")
+	if err == nil {
+		_, err = os.Stat(zkJar)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ZooKeeper is %w: %v: %s", ErrNotInstalled, err, zkInstall)
 	}
-	z := &ZooKeeper{dir: dir}
-	defer func() {
-		if err != nil {
-			z.Stop()
-			os.RemoveAll(dir)
-		}
-	}()
-	if z.addr, err = freeAddr(); err != nil {
-		return nil, err
-	}
-	host, port, _ := net.SplitHostPort(z.addr)
-	config := filepath.Join(dir, "zoo.cfg")
-	err = os.WriteFile(config, fmt.Appendf(nil, `tickTime=%d
+	host, _, _ := net.SplitHostPort(z.addr)
+	data := z.file("data")
+	config := fmt.Appendf(nil, `tickTime=%d
 dataDir=%s
 clientPortAddress=%s
-clientPort=%s
+clientPort=%d
 admin.enableServer=false
 4lw.commands.whitelist=*
 maxClientCnxns=0
-`, zkTick.Milliseconds(), filepath.Join(dir, "data"), host, port), 0o600)
-	if err != nil {
+`, zkTick.Milliseconds(), data, host, port(z.addr))
+	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
+	if len(z.members) > 1 {
+		// In ticks: to come to follow a leader, and to have its newest.
+		config = fmt.Appendf(config, "initLimit=50\nsyncLimit=10\n")
+		for i, m := range z.members {
+			config = fmt.Appendf(config, "server.%d=%s:%d\n", i+1, m.private[0], port(m.private[1]))
+		}
+		id := fmt.Append(nil, 1+slices.Index(z.members, z.Node))
+		if err := os.WriteFile(filepath.Join(data, "myid"), id, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.WriteFile(z.file("zoo.cfg"), config, 0o600); err != nil {
 		return nil, err
 	}
-	defer log.Close() // the server has its own descriptor
-
 	// The first compiler alone and one collector thread: measured to start and
 	// to serve faster than the defaults on two cores, in less memory.
-	cmd := exec.Command(java, "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+	return exec.Command(java, "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true",
 		"-cp", zkJar+string(os.PathListSeparator)+zkLogger,
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	proc, err := startProcess(cmd)
-	if err != nil {
-		return nil, err
-	}
-	z.proc = proc
-	return z, z.awaitReady()
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", z.file("zoo.cfg")), nil
 }
 
 var zkVersion = regexp.MustCompile(`Zookeeper version: ([0-9.]+)`)
 
-// awaitReady returns when the server serves. It asks for "srvr" and not for
-// "ruok", which is answered before a client can open a session.
-func (z *ZooKeeper) awaitReady() error {
-	deadline := time.Now().Add(zkStartTime)
-	for {
-		// What is asked too early may never be answered: ask again soon.
-		srvr, err := z.ask("srvr", 200*time.Millisecond)
-		if v := zkVersion.FindStringSubmatch(srvr); v != nil {
-			z.version = v[1]
-			break
-		}
-		ended := z.proc.ended()
-		switch {
-		case ended && strings.Contains(z.logTail(), "java.net.BindException"):
-			return fmt.Errorf("ZooKeeper at %s: %w", z.addr, errPortTaken)
-		case ended:
-			return fmt.Errorf("ZooKeeper ended at once; its log ends:\n%s", z.logTail())
-		case time.Now().After(deadline):
-			return fmt.Errorf("ZooKeeper at %s does not serve after %v (%v); its log ends:\n%s", z.addr, zkStartTime, err, z.logTail())
-		}
-		time.Sleep(10 * time.Millisecond)
+// ready asks for "srvr" and not for "ruok", which is answered before a client
+// can open a session.
+func (z *ZooKeeper) ready(context.Context) error {
+	// What is asked too early may never be answered: ask again soon.
+	srvr, err := z.ask("srvr", 200*time.Millisecond)
+	if err != nil {
+		return err
 	}
-	// Another ZooKeeper may have taken the port before this one did.
-	if conf, err := z.ask("conf", 5*time.Second); err != nil {
+	v := zkVersion.FindStringSubmatch(srvr)
+	if v == nil {
+		return fmt.Errorf("it answers %q", srvr)
+	}
+	if conf, err := z.ask("conf", 200*time.Millisecond); err != nil {
 		return err
 	} else if !strings.Contains(conf, z.dir) {
-		return fmt.Errorf("ZooKeeper at %s: %w", z.addr, errPortTaken)
+		return errors.New("another ZooKeeper answers")
 	}
+	z.version = v[1]
 	return nil
+}
+
+func (z *ZooKeeper) leads(context.Context) (bool, error) {
+	srvr, err := z.ask("srvr", 500*time.Millisecond)
+	return strings.Contains(srvr, "Mode: leader"), err
 }
 
 // ask sends one of the server's four-letter commands and returns the answer.
@@ -205,23 +164,4 @@ func (z *ZooKeeper) ask(command string, timeout time.Duration) (string, error) {
 	}
 	answer, err := io.ReadAll(conn)
 	return string(answer), err
-}
-
-// logTail returns the end of the server's log.
-func (z *ZooKeeper) logTail() string {
-	log, err := os.ReadFile(filepath.Join(z.dir, "log"))
-	if err != nil {
-		return err.Error()
-	}
-	return string(log[max(0, len(log)-2000):])
-}
-
-// freeAddr returns an address of this machine on which nobody listens now.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

@@ -10,13 +10,20 @@ import (
 	"time"
 )
 
-// EndSession ends the session of another client on the server, as an expiry
-// does: when it returns, the session's ephemeral nodes are gone. The client
-// hears of it when it next connects. One that is over already is fine.
+// EndSession ends sessions of other clients on the server, as an expiry does: when
+// it returns, their ephemeral nodes are gone. The client hears of it when it next
+// connects. One that is over already is fine.
 //
-// The greeting is how the server answered that client when it connected: its
-// first frame, which names the session and its password. More bytes may follow.
-func (a *ZooKeeperAdmin) EndSession(t testing.TB, greeting []byte) {
+// A greeting is how the server answered a client when it connected: its first
+// frame, which names the session and its password. More bytes may follow.
+func (a *ZooKeeperAdmin) EndSession(t testing.TB, greetings ...[]byte) {
+	t.Helper()
+	for _, greeting := range greetings {
+		a.endSession(t, greeting)
+	}
+}
+
+func (a *ZooKeeperAdmin) endSession(t testing.TB, greeting []byte) {
 	t.Helper()
 	s, err := parseGreeting(greeting)
 	if err != nil {

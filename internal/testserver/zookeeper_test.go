@@ -2,11 +2,6 @@ package testserver_test
 
 import (
 	"errors"
-	"io"
-	"net"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,89 +9,6 @@ import (
 	"github.com/go-rollcall/registry/internal/testserver"
 	"github.com/go-zookeeper/zk"
 )
-
-func TestStartServesAndStopEnds(t *testing.T) {
-	begin := time.Now()
-	z, err := testserver.StartZooKeeper()
-	if errors.Is(err, testserver.ErrNotInstalled) {
-		testserver.SharedZooKeeper(t) // skips or fails, as it should for others
-		t.Skip("only a server that runs elsewhere: ", err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("ZooKeeper %s started in %v", z.Version(), time.Since(begin))
-	stopped := false
-	defer func() {
-		if !stopped {
-			z.Stop()
-		}
-	}()
-
-	client := dial(t, z.Addr())
-	if _, err := client.Create("/a", []byte("b"), 0, zk.WorldACL(zk.PermAll)); err != nil {
-		t.Fatal(err)
-	}
-	client.Close()
-
-	z.Stop()
-	stopped = true
-	if conn, err := net.Dial("tcp", z.Addr()); err == nil {
-		conn.Close()
-		t.Error("it serves after Stop")
-	}
-	z.Stop() // again: no harm
-}
-
-// The test runs itself again, as a process that starts a server and is killed.
-func TestServerDiesWithATestThatIsKilled(t *testing.T) {
-	if os.Getenv("TESTSERVER_HOLD") != "" {
-		z, err := testserver.StartZooKeeper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		os.Stdout.WriteString("address " + z.Addr() + "\n")
-		io.Copy(io.Discard, os.Stdin) // until it is killed, or is forgotten
-		z.Stop()
-		return
-	}
-	if testserver.SharedZooKeeper(t); os.Getenv("REGISTRY_TEST_ZK") != "" {
-		t.Skip("it starts a server of its own, and REGISTRY_TEST_ZK says not to")
-	}
-	if !testserver.DiesWithParent {
-		t.Skip("this system cannot do that")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), "TESTSERVER_HOLD=1", "TMPDIR="+t.TempDir())
-	if _, err := cmd.StdinPipe(); err != nil { // never written to
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line := make([]byte, 256)
-	n, _ := out.Read(line)
-	cmd.Process.Kill()
-	cmd.Wait()
-	addr, ok := strings.CutPrefix(strings.TrimSpace(string(line[:n])), "address ")
-	if !ok {
-		t.Fatalf("it printed %q", line[:n])
-	}
-	// The kernel ends the server, but nobody tells us when.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			return
-		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatalf("the server at %s outlives the test that started it", addr)
-		}
-	}
-}
 
 func TestAdminChangesTheTree(t *testing.T) {
 	z := testserver.SharedZooKeeper(t)

@@ -1,0 +1,217 @@
+package etcdreg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+)
+
+// A conn is one client of the library, for one connection to one server. The
+// library would connect again by itself, wait for it in each call, and go on with
+// its watches without a word; a conn is given up as soon as its connection breaks,
+// and the next call makes another. So it is the Registry that sets the pace.
+type conn struct {
+	b      *Backend
+	server string
+	cancel context.CancelFunc
+	ready  chan struct{} // closed when client or err is set
+	client *clientv3.Client
+	err    error
+
+	heard  atomic.Int64  // when something came: nanoseconds since epoch
+	broken chan struct{} // closed by drop, once
+	gone   bool          // broken is closed; guarded by b.mu
+}
+
+// epoch makes times comparable by the monotonic clock.
+var epoch = time.Now()
+
+// minSilence is no time for a server to be silent, whatever a call's deadline was.
+const minSilence = 50 * time.Millisecond
+
+// connect returns the connection, once its client has logged in.
+func (b *Backend) connect(ctx context.Context) (*conn, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil, registry.ErrClosed
+	}
+	if b.conn == nil {
+		b.conn = b.open(b.servers[b.turn%len(b.servers)])
+	}
+	c := b.conn
+	b.mu.Unlock()
+	begun := time.Now()
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		return nil, b.explain(ctx, c, begun, ctx.Err())
+	}
+	if c.err != nil {
+		b.drop(c) // the next may be let in
+		return nil, b.explain(ctx, c, begun, c.err)
+	}
+	return c, nil
+}
+
+// open makes a client. With a password that takes a request, so it does not wait.
+func (b *Backend) open(server string) *conn {
+	c := &conn{b: b, server: server, ready: make(chan struct{}), broken: make(chan struct{})}
+	cfg := b.opts.Config
+	cfg.Endpoints = []string{server}
+	cfg.Context, c.cancel = context.WithCancel(context.Background())
+	cfg.Logger = zap.New(debugLog{})
+	cfg.MaxUnaryRetries = 2 // the second after a token has been renewed
+	cfg.DialOptions = append(slices.Clone(cfg.DialOptions),
+		grpc.WithStatsHandler(c),
+		grpc.WithChainUnaryInterceptor(failFast),
+		grpc.WithChainStreamInterceptor(failFastStream),
+	)
+	go func() {
+		defer close(c.ready)
+		c.client, c.err = clientv3.New(cfg)
+	}()
+	return c
+}
+
+// failFast has a call fail when there is no connection, and say why, where the
+// library would have it wait.
+func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, cc, append(slices.Clip(opts), grpc.WaitForReady(false))...)
+}
+
+func failFastStream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return stream(ctx, desc, cc, method, append(slices.Clip(opts), grpc.WaitForReady(false))...)
+}
+
+// TagRPC and the three below make conn a [stats.Handler]: it notes when something
+// has come, and when the connection has ended.
+func (c *conn) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+// TagConn does nothing.
+func (c *conn) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleRPC is told of each message.
+func (c *conn) HandleRPC(_ context.Context, s stats.RPCStats) {
+	switch s.(type) {
+	case *stats.InHeader, *stats.InPayload, *stats.InTrailer:
+		c.heard.Store(int64(time.Since(epoch)))
+	}
+}
+
+// HandleConn is told when the connection begins and ends.
+func (c *conn) HandleConn(_ context.Context, s stats.ConnStats) {
+	if _, ended := s.(*stats.ConnEnd); ended {
+		c.b.drop(c)
+	}
+}
+
+// drop gives up c: the next call goes to the next server.
+func (b *Backend) drop(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !c.gone {
+		c.gone = true
+		close(c.broken)
+	}
+	if b.conn == c {
+		b.conn = nil
+		b.turn++
+		b.old.Go(c.close)
+	}
+}
+
+// close returns when nothing of c is left.
+func (c *conn) close() {
+	c.cancel()
+	<-c.ready
+	if c.client != nil {
+		_ = c.client.Close()
+	}
+}
+
+// do makes a request. If nothing at all comes until ctx's deadline, the connection
+// is dead.
+func (b *Backend) do(ctx context.Context, f func(c *conn) error) error {
+	c, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	sent := time.Now()
+	return b.explain(ctx, c, sent, f(c))
+}
+
+// errBroken is why a watch ends that has lost its connection.
+var errBroken = errors.New("the connection broke")
+
+// A refusal is a server's answer that asking again will not change.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+func isRefusal(err error) bool {
+	var r refusal
+	return errors.As(err, &r)
+}
+
+// explain turns the errors of the library into ours, and gives c up if they mean
+// that it is of no use any more.
+func (b *Backend) explain(ctx context.Context, c *conn, sent time.Time, err error) error {
+	if err == nil || errors.Is(err, registry.ErrSessionLost) {
+		return err
+	}
+	if ctx.Err() != nil {
+		silent := c.heard.Load() < int64(sent.Sub(epoch)) && time.Since(sent) >= minSilence
+		if silent && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			b.drop(c)
+		}
+		return fmt.Errorf("%s: %w", c.server, context.Cause(ctx))
+	}
+	var known rpctypes.EtcdError
+	if !errors.As(rpctypes.Error(err), &known) {
+		if s, ok := status.FromError(err); ok && s.Code() == codes.ResourceExhausted {
+			return refusal{fmt.Errorf("%w: %s: %s", registry.ErrTooLarge, c.server, s.Message())}
+		} else if ok {
+			err = errors.New(s.Message())
+		} else if errors.Is(err, clientv3.ErrMutuallyExclusiveCfg) {
+			err = fmt.Errorf("%w Options.Config: %w", registry.ErrInvalid, err)
+		}
+		b.drop(c)
+		return fmt.Errorf("%s: %w", c.server, err)
+	}
+	kind := error(nil)
+	switch known {
+	case rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty, rpctypes.ErrUserNotFound:
+		kind = registry.ErrDenied
+	case rpctypes.ErrLeaseNotFound:
+		kind = registry.ErrSessionLost
+	case rpctypes.ErrRequestTooLarge:
+		kind = registry.ErrTooLarge
+	case rpctypes.ErrLeaseTTLTooLarge:
+		kind = registry.ErrInvalid
+	case rpctypes.ErrTooManyOps: // a server may allow fewer than most do
+		return refusal{fmt.Errorf("%s: %w", c.server, known)}
+	case rpctypes.ErrNoLeader, rpctypes.ErrInvalidAuthToken:
+		b.drop(c) // another server may have one, and another login helps
+	}
+	if kind == nil {
+		return fmt.Errorf("%s: %w", c.server, known)
+	}
+	err = fmt.Errorf("%w: %s: %w", kind, c.server, known)
+	if kind == registry.ErrSessionLost {
+		return err
+	}
+	return refusal{err}
+}

@@ -1,0 +1,143 @@
+// Package etcdreg keeps a registry in etcd: each instance is a key
+// <root>/<service>/<id> on the lease of its owner, which the server deletes when
+// the lease ends.
+//
+// Importing it lets [registry.Open] open "etcd://h1:2379,h2:2379/root". Programs
+// that need more than a URL can say use [New].
+//
+// A Registry on etcd has one connection, to one server at a time, and moves to
+// the next when that one fails; and one watch stream, whatever it watches. Leases
+// are granted in whole seconds, and for no less than 1.5 times the election
+// timeout of the servers: 2 s by default.
+package etcdreg
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-rollcall/registry"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func init() {
+	registry.RegisterScheme("etcd", func(_ context.Context, u *url.URL) (registry.Backend, error) {
+		if _, err := registry.Params(u); err != nil {
+			return nil, err
+		}
+		servers, err := registry.Servers(u, "2379")
+		if err != nil {
+			return nil, err
+		}
+		return New(servers, &Options{Root: u.Path}), nil
+	})
+}
+
+// Options configure a Backend. The zero value and nil work.
+type Options struct {
+	// Root is what the keys begin with: "", or a path that begins with a slash
+	// and does not end in one.
+	Root string
+
+	// Config is the client library's: credentials, TLS, a proxy. Its Endpoints,
+	// Context, Logger and MaxUnaryRetries are not used.
+	Config clientv3.Config
+}
+
+// Backend is a [registry.Backend] on etcd. It is safe for concurrent use.
+type Backend struct {
+	servers []string
+	opts    Options
+
+	mu      sync.Mutex
+	conn    *conn // opened by the first call
+	turn    int   // which of servers is next
+	watches map[string]*follower
+	closed  bool
+	old     sync.WaitGroup // connections that are being closed
+}
+
+// New returns a Backend on a cluster, each server as host:port. It does not
+// connect yet. Give it to [registry.New], which closes it.
+func New(servers []string, opts *Options) *Backend {
+	b := &Backend{servers: slices.Clone(servers), turn: rand.IntN(max(len(servers), 1)), watches: map[string]*follower{}}
+	if opts != nil {
+		b.opts = *opts
+	}
+	return b
+}
+
+// String names the servers.
+func (b *Backend) String() string { return "etcd " + strings.Join(b.servers, ",") }
+
+// prefix is what the keys of service begin with.
+func (b *Backend) prefix(service string) string { return b.opts.Root + "/" + service + "/" }
+
+func (b *Backend) key(service, id string) string { return b.prefix(service) + id }
+
+// Lookup reads what a majority of the servers has agreed on.
+func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record, error) {
+	var recs []registry.Record
+	err := b.do(ctx, func(c *conn) error {
+		resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())
+		if err == nil {
+			recs = b.records(service, resp.Kvs)
+		}
+		return err
+	})
+	return recs, err
+}
+
+// Services goes from one service to the first key behind it, all as of one
+// revision: what it costs does not depend on the number of instances.
+func (b *Backend) Services(ctx context.Context) (names []string, err error) {
+	err = b.do(ctx, func(c *conn) error {
+		names = nil
+		top := b.opts.Root + "/"
+		end := clientv3.GetPrefixRangeEnd(top)
+		revision := int64(0)
+		for from := top; from < end; {
+			resp, err := c.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(1), clientv3.WithRev(revision))
+			if err != nil {
+				return err
+			}
+			if len(resp.Kvs) == 0 {
+				break
+			}
+			if revision == 0 {
+				revision = resp.Header.Revision
+			}
+			key := string(resp.Kvs[0].Key)
+			service, id, _ := strings.Cut(strings.TrimPrefix(key, top), "/")
+			sub, _, deep := strings.Cut(id, "/")
+			switch {
+			case deep: // somebody else's: skip what is below it
+				from = clientv3.GetPrefixRangeEnd(b.prefix(service) + sub + "/")
+			case id != "":
+				names = append(names, service)
+				from = clientv3.GetPrefixRangeEnd(b.prefix(service))
+			default:
+				from = key + "\x00"
+			}
+		}
+		return nil
+	})
+	return names, err
+}
+
+// Close gives up the connection.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	c := b.conn
+	b.conn = nil
+	b.mu.Unlock()
+	if c != nil {
+		c.close()
+	}
+	b.old.Wait()
+	return nil
+}

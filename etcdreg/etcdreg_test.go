@@ -1,0 +1,40 @@
+package etcdreg_test
+
+import (
+	"crypto/rand"
+	"os"
+	"path"
+	"testing"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/conformance"
+	"github.com/go-rollcall/registry/etcdreg"
+	"github.com/go-rollcall/registry/internal/testserver"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
+
+func TestConformance(t *testing.T) {
+	e := testserver.SharedEtcd(t)
+	admin := e.Admin(t)
+	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2600 * time.Millisecond, Slack: 2 * time.Second, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+		root := "/" + t.Name() + rand.Text()
+		user, password := admin.User(t, root)
+		t.Cleanup(func() { admin.Delete(t, root) })
+		return func(opts *registry.Options) conformance.Client {
+			p := conformance.NewProxy(t, e.Addr())
+			spy := &testserver.Spy{Backend: etcdreg.New([]string{p.Addr()}, &etcdreg.Options{Root: root, Config: clientv3.Config{Username: user, Password: password}})}
+			deny, allow := admin.Rights(t, user, root)
+			return conformance.Client{
+				Registry: registry.New(spy, opts),
+				Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal, Traffic: p.Bytes, Release: p.Close, Deny: deny, Allow: allow,
+				Expire:  func() { admin.EndSession(t, spy.Sessions()...) },
+				Compact: func() { admin.Compact(t) },
+				Plant:   func(service, id string, value []byte) { admin.Set(t, path.Join(root, service, id), value) },
+				Remove:  func(service, id string) { admin.Delete(t, path.Join(root, service, id)) },
+			}
+		}
+	}})
+}
