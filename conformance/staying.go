@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -9,12 +11,19 @@ import (
 // staying: alive, and dying.
 var staying = []testCase{
 	{name: "dead-owner", promise: 16, needs: link, run: func(e *env) {
-		a, w := e.client(), e.watch(e.client())
+		var lost atomic.Int64
+		a := e.client(func(o *registry.Options) {
+			o.Logger = slog.New(counter{o.Logger.Handler(), "x", &lost})
+		})
+		w := e.watch(e.client())
 		r := e.register(a, "x")
 		w.set(e.h.TTL, "x")
 		mark := w.mark()
 		w.quiet(2 * e.h.TTL) // it is renewed
 		w.neverWithout(mark-1, "x")
+		if n := lost.Load(); n > 0 {
+			e.Errorf("nobody has touched the record, and %d lines of the log say something else", n)
+		}
 		a.Cut()
 		cut := time.Now()
 		gone := w.set(e.h.Dmax, "")

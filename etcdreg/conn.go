@@ -73,7 +73,7 @@ func (b *Backend) open(server string) *conn {
 	cfg.Endpoints = []string{server}
 	cfg.Context, c.cancel = context.WithCancel(context.Background())
 	cfg.Logger = zap.New(debugLog{})
-	cfg.MaxUnaryRetries = 2 // the second after a token has been renewed
+	cfg.MaxUnaryRetries = 5 // a login has expired, or the rights of others are being changed
 	cfg.DialOptions = append(slices.Clone(cfg.DialOptions),
 		grpc.WithStatsHandler(c),
 		grpc.WithChainUnaryInterceptor(failFast),

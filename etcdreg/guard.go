@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-rollcall/registry"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -89,33 +90,18 @@ func (s *session) guard(ctx context.Context, service string, lost func(service, 
 		s.mu.Lock()
 		lo, end := h.lo, h.hi+"\x00"
 		s.mu.Unlock()
-		var resp *clientv3.GetResponse
 		c, err := s.b.connect(ctx)
 		if err != nil {
 			return err
 		}
-		sent := time.Now()
-		if resp, err = c.client.Get(ctx, lo, clientv3.WithRange(end), clientv3.WithKeysOnly()); err != nil {
-			return s.b.explain(ctx, c, sent, err)
+		gone, revision, err := s.look(ctx, c, h, lo, end)
+		if err != nil {
+			return err
 		}
-		ours := make(map[string]bool, len(resp.Kvs))
-		for _, kv := range resp.Kvs {
-			if clientv3.LeaseID(kv.Lease) == s.lease {
-				ours[string(kv.Key)] = true
-			}
-		}
-		s.mu.Lock()
-		var gone []string
-		for key, held := range h.keys {
-			if !ours[key] && lo <= key && key < end && held.revision <= resp.Header.Revision {
-				gone = append(gone, key)
-			}
-		}
-		s.mu.Unlock()
 		for _, key := range gone {
-			s.lose(service, key, resp.Header.Revision, lost)
+			s.lose(service, key, revision, lost)
 		}
-		err = s.b.stream(ctx, c, lo, end, resp.Header.Revision, func(r clientv3.WatchResponse) {
+		err = s.b.stream(ctx, c, lo, end, revision, func(r clientv3.WatchResponse) {
 			for _, ev := range r.Events {
 				if ev.Type == clientv3.EventTypeDelete || clientv3.LeaseID(ev.Kv.Lease) != s.lease {
 					s.lose(service, string(ev.Kv.Key), ev.Kv.ModRevision, lost)
@@ -126,6 +112,38 @@ func (s *session) guard(ctx context.Context, service string, lost func(service, 
 			return err
 		}
 	}
+}
+
+// look returns the keys from lo to end that the session does not hold any more, as
+// of a revision. The keys alone tell when each was written last, and that is as it
+// should be, most of the time. If one was written since, whose lease it is on is
+// known only when all is read.
+func (s *session) look(ctx context.Context, c *conn, h *holding, lo, end string) (gone []string, revision int64, err error) {
+	for _, opts := range [][]clientv3.OpOption{{clientv3.WithKeysOnly()}, nil} {
+		sent := time.Now()
+		resp, err := c.client.Get(ctx, lo, append(opts, clientv3.WithRange(end))...)
+		if err != nil {
+			return nil, 0, s.b.explain(ctx, c, sent, err)
+		}
+		revision, gone = resp.Header.Revision, nil
+		there := make(map[string]*mvccpb.KeyValue, len(resp.Kvs))
+		for _, kv := range resp.Kvs {
+			there[string(kv.Key)] = kv
+		}
+		s.mu.Lock()
+		for key, held := range h.keys {
+			kv := there[key]
+			ours := kv != nil && (kv.ModRevision == held.revision || clientv3.LeaseID(kv.Lease) == s.lease)
+			if lo <= key && key < end && held.revision <= revision && !ours {
+				gone = append(gone, key)
+			}
+		}
+		s.mu.Unlock()
+		if len(gone) == 0 {
+			break
+		}
+	}
+	return gone, revision, nil
 }
 
 // lose reports a record that is not ours as of a revision, unless it was written
