@@ -139,11 +139,12 @@ var registering = []testCase{
 		w := e.watch(b)
 		a.Cut()
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/2)
+		patience := e.h.TTL/2 + e.h.Slack // enough to meet a cause
+		ctx, cancel := context.WithTimeout(e.Context(), patience)
 		defer cancel()
 		_, err := a.Registry.Register(ctx, instance("never"))
-		if d := time.Since(began); d > e.h.TTL/2+50*time.Millisecond+e.h.Slack {
-			e.Errorf("Register returned %v after its context had ended", d-e.h.TTL/2)
+		if d := time.Since(began); d > patience+50*time.Millisecond+e.h.Slack {
+			e.Errorf("Register returned %v after its context had ended", d-patience)
 		}
 		var detail *registry.Error
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &detail) || detail.Err.Error() == context.DeadlineExceeded.Error() {

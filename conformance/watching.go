@@ -37,9 +37,7 @@ var watching = []testCase{
 		first(e.client())
 		away := e.client()
 		away.Cut()
-		ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/2)
-		defer cancel()
-		for s, err := range away.Registry.Watch(ctx, service) {
+		for s, err := range away.Registry.Watch(e.ctx(e.h.TTL/2), service) {
 			if !errors.Is(err, context.DeadlineExceeded) || errors.Unwrap(err) == context.DeadlineExceeded {
 				e.Errorf("the registry has never answered, and the watch yields [%s], %v; want the context's error and the last cause", show(s.Instances), err)
 			}
