@@ -1,5 +1,6 @@
-# make test      everything that CI checks, on a machine with Go and, for
-#                ZooKeeper, Debian's package, which is installed where it may be
+# make test      everything that CI checks, on real servers
+# make servers   only what these need: ZooKeeper, which is Debian's package and is
+#                installed where it may be, and etcd and Consul, which are built
 # make bench     benchmarks, beside the raw client
 # make repeat    the suite many times over, for what fails rarely
 # make vuln      known vulnerabilities in what is imported; asks the internet

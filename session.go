@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -129,6 +130,7 @@ func (k *keeper) hold(s Session, sent time.Time) error {
 	wg.Go(func() { k.renew(ctx, s, sent, cancel) })
 	wg.Go(func() { k.guard(ctx, s, cancel) })
 	for ctx.Err() == nil {
+		runtime.Gosched() // those that register at the same time go out together
 		puts, dels, due := k.take()
 		if len(puts)+len(dels) == 0 {
 			k.rest(ctx, due)

@@ -168,7 +168,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 
 func cases() []testCase {
 	var all []testCase
-	for _, theme := range [][]testCase{registering, input, takeover, staying, watching, unconfirmed, whole, serving} {
+	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, unconfirmed, whole, serving} {
 		all = append(all, theme...)
 	}
 	return all

@@ -176,14 +176,13 @@ var faults = []struct {
 		{"etcdreg/watch.go", "	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3", "	time.Sleep(10 * time.Millisecond)\n	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3"},
 	}},
 	{"a blind delete", etcd, "withdrawal-spares-the-newer", []edit{
-		{"etcdreg/write.go", "clientv3.OpTxn([]clientv3.Cmp{s.ours(key)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)", "clientv3.OpDelete(key)"},
+		{"etcdreg/write.go", "clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(key)}, nil)", "clientv3.OpDelete(key)\n			_ = ours"},
 	}},
 	{"a lost update", etcd, "superseded-while-away", []edit{
-		{"etcdreg/write.go", "	if rec.TakeOver {\n", "	if true {\n"},
+		{"etcdreg/write.go", "			case kv.ModRevision == 0, rec.TakeOver,", "			case true, kv.ModRevision == 0, rec.TakeOver,"},
 	}},
 	{"leases not shared", etcd, "quiet-watch", []edit{
-		{"etcdreg/write.go", "		ops := make([]clientv3.Op, len(recs))\n		for i, rec := range recs {\n			ops[i] = s.putOp(rec)\n", "		ops := make([]clientv3.Op, len(recs))\n		for i, rec := range recs {\n			grant, err := s.b.conn.client.Grant(ctx, int64(s.ttl/time.Second))\n			if err != nil {\n				return fail(errs, err)\n			}\n			s := &session{b: s.b, lease: grant.ID}\n			ops[i] = s.putOp(rec)\n"},
-		{"etcdreg/write.go", "	\"fmt\"\n", "	\"fmt\"\n	\"time\"\n"},
+		{"etcdreg/write.go", "		put := clientv3.OpPut(key, string(rec.Value), clientv3.WithLease(s.lease))\n", "		own, err := s.b.NewSession(ctx, s.TTL())\n		if err != nil {\n			return nil, 0, err\n		}\n		put := clientv3.OpPut(key, string(rec.Value), clientv3.WithLease(own.(*session).lease))\n"},
 	}},
 	{"a compaction taken for emptiness", etcd, "history-is-gone", []edit{
 		{"etcdreg/etcdreg.go", "	closed  bool\n", "	closed  bool\n	first   int64\n"},
@@ -193,9 +192,39 @@ var faults = []struct {
 		{"etcdreg/watch.go", "	c, err := b.connect(ctx)\n	if err != nil {\n		return err\n	}\n	sent := time.Now()\n	resp, err", "	c, err := b.connect(ctx)\n	if err != nil {\n		return err\n	}\n	defer sink.Reset(nil, \"\")\n	sent := time.Now()\n	resp, err"},
 	}},
 	{"what others take is not noticed", etcd, "newest-wins", []edit{
-		{"etcdreg/guard.go", "clientv3.LeaseID(ev.Kv.Lease) != s.lease {", "false {"},
+		{"etcdreg/guard.go", "	ours := ev.Type != clientv3.EventTypeDelete && clientv3.LeaseID(ev.Kv.Lease) == s.lease\n", "	ours := ev.Type != clientv3.EventTypeDelete\n"},
+	}},
+	{"many updates at once that are refused together", etcd, "many-at-once", []edit{
+		{"etcdreg/write.go", "Records: 120", "Records: 128"},
 	}},
 	{"a link that nobody gives up", etcd, "half-open", []edit{
 		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
+	}},
+	// In consulreg, on a real server.
+	{"a lock delay left at its default", consul, "expired-is-free", []edit{
+		{"consulreg/session.go", "LockDelay: lockDelay, ", ""},
+	}},
+	{"a false answer taken for success", consul, "newest-wins", []edit{
+		{"consulreg/write.go", "	if len(why) == 0 {\n", "	if true {\n"},
+	}},
+	{"a stale list", consul, "update", []edit{
+		{"consulreg/watch.go", "	for anew := true; err == nil; {\n", "	var pairs api.KVPairs\n	for anew := true; err == nil; {\n"},
+		{"consulreg/watch.go", "		var pairs api.KVPairs\n		if at.there {\n", "		if at.there && pairs == nil {\n"},
+	}},
+	{"a dead watch", consul, "list-and-watch", []edit{
+		{"consulreg/watch.go", "			sink.Apply(put, gone, at.version())\n", "			sink.Apply(put, gone, at.version())\n			<-ctx.Done()\n"},
+	}},
+	{"a blind delete", consul, "withdrawal-spares-the-newer", []edit{
+		{"consulreg/write.go", "	if old == nil || old.Session != s.id {\n		return nil, nil\n	}\n	return []*api.KVTxnOp{{Verb: api.KVDeleteCAS, Key: key, Index: old.ModifyIndex}}, nil\n", "	return []*api.KVTxnOp{{Verb: api.KVDelete, Key: key}}, nil\n"},
+	}},
+	{"a lost update", consul, "superseded-while-away", []edit{
+		{"consulreg/write.go", "	case !rec.TakeOver && registry.OwnerOf(old.Value) != rec.Owner:\n", "	case false:\n"},
+	}},
+	{"sessions not shared", consul, "dead-owner", []edit{
+		{"consulreg/write.go", "Value: rec.Value, Session: s.id}", "Value: rec.Value, Session: func() string {\n		own, _ := s.b.NewSession(context.Background(), s.TTL())\n		return own.(*session).id\n	}()}"},
+	}},
+	{"what the token may not read taken for absent", consul, "denied-from-the-start", []edit{
+		{"consulreg/consulreg.go", "	case meta.ResultsFilteredByACLs:\n", "	case false:\n"},
+		{"consulreg/consulreg.go", "	case !empty || path == \"\":\n", "	case true:\n"},
 	}},
 }

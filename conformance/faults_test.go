@@ -33,12 +33,12 @@ type edit struct{ file, old, new string }
 func TestSuiteBites(t *testing.T) {
 	builds := make(chan struct{}, runtime.GOMAXPROCS(0)) // whatever -parallel is
 	for _, f := range faults {
-		t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
+		pkg, test, _ := strings.Cut(f.in, " ")
+		t.Run(strings.ReplaceAll(strings.TrimPrefix(pkg, "./")+" "+f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
 			builds <- struct{}{}
 			defer func() { <-builds }()
 			args := []string{"test", "-count=1", "-vet=off", "-ldflags=-s -w", "-timeout=90s", "-overlay=" + overlay(t, f.edits)}
-			pkg, test, _ := strings.Cut(f.in, " ")
 			args = append(args, "-run=^"+test+"$/^"+f.caught+"$", pkg)
 			cmd := exec.Command("go", args...)
 			cmd.Dir = ".."

@@ -1,10 +1,12 @@
 package etcdreg
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
@@ -38,6 +41,10 @@ type conn struct {
 // epoch makes times comparable by the monotonic clock.
 var epoch = time.Now()
 
+// connectTimeout bounds the wait for a server to take a connection, and for a login:
+// one that does neither must not hold up the next.
+const connectTimeout = 2 * time.Second
+
 // minSilence is no time for a server to be silent, whatever a call's deadline was.
 const minSilence = 50 * time.Millisecond
 
@@ -47,6 +54,10 @@ func (b *Backend) connect(ctx context.Context) (*conn, error) {
 	if b.closed {
 		b.mu.Unlock()
 		return nil, registry.ErrClosed
+	}
+	if b.bad != nil {
+		b.mu.Unlock()
+		return nil, b.bad
 	}
 	if b.conn == nil {
 		b.conn = b.open(b.servers[b.turn%len(b.servers)])
@@ -73,8 +84,10 @@ func (b *Backend) open(server string) *conn {
 	cfg.Endpoints = []string{server}
 	cfg.Context, c.cancel = context.WithCancel(context.Background())
 	cfg.Logger = zap.New(debugLog{})
-	cfg.MaxUnaryRetries = 5 // a login has expired, or the rights of others are being changed
-	cfg.DialOptions = append(slices.Clone(cfg.DialOptions),
+	cfg.MaxUnaryRetries = 5                                   // a login has expired, or the rights of others are being changed
+	cfg.DialTimeout = cmp.Or(cfg.DialTimeout, connectTimeout) // of the login
+	connecting := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}
+	cfg.DialOptions = append(append([]grpc.DialOption{grpc.WithConnectParams(connecting)}, cfg.DialOptions...),
 		grpc.WithStatsHandler(c),
 		grpc.WithChainUnaryInterceptor(failFast),
 		grpc.WithChainStreamInterceptor(failFastStream),
@@ -181,6 +194,11 @@ func (b *Backend) explain(ctx context.Context, c *conn, sent time.Time, err erro
 	}
 	var known rpctypes.EtcdError
 	if !errors.As(rpctypes.Error(err), &known) {
+		// The reason for which a watch ended comes as a text.
+		_, desc, _ := strings.Cut(err.Error(), "desc = ")
+		_ = errors.As(rpctypes.Error(errors.New(desc)), &known)
+	}
+	if known == (rpctypes.EtcdError{}) {
 		if s, ok := status.FromError(err); ok && s.Code() == codes.ResourceExhausted {
 			return refusal{fmt.Errorf("%w: %s: %s", registry.ErrTooLarge, c.server, s.Message())}
 		} else if ok {

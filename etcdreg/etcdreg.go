@@ -13,6 +13,7 @@ package etcdreg
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -28,7 +29,7 @@ func init() {
 		if _, err := registry.Params(u); err != nil {
 			return nil, err
 		}
-		servers, err := registry.Servers(u, "2379")
+		servers, err := registry.Servers(u, defaultPort)
 		if err != nil {
 			return nil, err
 		}
@@ -36,14 +37,17 @@ func init() {
 	})
 }
 
+const defaultPort = "2379"
+
 // Options configure a Backend. The zero value and nil work.
 type Options struct {
-	// Root is what the keys begin with: "", or a path that begins with a slash
-	// and does not end in one.
+	// Root is what the keys begin with: "", or a path. A slash before it is added,
+	// and one behind it does not count.
 	Root string
 
 	// Config is the client library's: credentials, TLS, a proxy. Its Endpoints,
-	// Context, Logger and MaxUnaryRetries are not used.
+	// Context, Logger, LogConfig and MaxUnaryRetries are not used: the library's log
+	// goes to slog's default, at debug.
 	Config clientv3.Config
 }
 
@@ -57,16 +61,27 @@ type Backend struct {
 	turn    int   // which of servers is next
 	watches map[string]*follower
 	closed  bool
+	bad     error          // what is wrong with what New was given: the error of every call
 	old     sync.WaitGroup // connections that are being closed
 }
 
 // New returns a Backend on a cluster, each server as host:port. It does not
 // connect yet. Give it to [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
-	b := &Backend{servers: slices.Clone(servers), turn: rand.IntN(max(len(servers), 1)), watches: map[string]*follower{}}
+	b := &Backend{turn: rand.IntN(max(len(servers), 1)), watches: map[string]*follower{}}
 	if opts != nil {
 		b.opts = *opts
 	}
+	if root := strings.Trim(b.opts.Root, "/"); root == "" {
+		b.opts.Root = ""
+	} else {
+		b.opts.Root = "/" + root
+	}
+	if slices.ContainsFunc(servers, func(s string) bool { return strings.Contains(s, "@") }) {
+		b.bad = fmt.Errorf("%w servers of etcd: credentials belong in Options.Config", registry.ErrInvalid)
+		return b
+	}
+	b.servers, b.bad = registry.Servers(&url.URL{Scheme: "etcd", Host: strings.Join(servers, ",")}, defaultPort)
 	return b
 }
 
@@ -92,7 +107,7 @@ func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record
 }
 
 // Services goes from one service to the first key behind it, all as of one
-// revision: what it costs does not depend on the number of instances.
+// revision: what is sent does not depend on the number of instances.
 func (b *Backend) Services(ctx context.Context) (names []string, err error) {
 	err = b.do(ctx, func(c *conn) error {
 		names = nil

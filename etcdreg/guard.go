@@ -8,16 +8,16 @@ import (
 	"time"
 
 	"github.com/go-rollcall/registry"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// A holding is what the session holds of one service. Its fields are guarded by
-// the session's mutex.
+// A holding is what the session holds of one service, or may hold. Its fields are
+// guarded by the session's mutex.
 type holding struct {
-	keys   map[string]hold
-	lo, hi string        // the first and the last key that was ever held
-	grown  chan struct{} // capacity 1: lo or hi has moved
+	held    map[string]hold // by key
+	writing map[string]bool // keys whose writing is under way
+	lo, hi  string          // the first and the last key that was ever written
+	grown   chan struct{}   // capacity 1: lo or hi has moved, or a key is held that was not
 }
 
 // A hold is a record that was ours at a revision.
@@ -26,33 +26,59 @@ type hold struct {
 	revision int64
 }
 
-func (s *session) hold(rec registry.Record, revision int64) {
+// begin notes that recs are about to be written. Until they are done a loss is no
+// news, and what is found on our lease is no ghost.
+func (s *session) begin(recs []registry.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rec := range recs {
+		key := s.b.key(rec.Service, rec.ID)
+		h := s.holdings[rec.Service]
+		if h == nil {
+			h = &holding{held: map[string]hold{}, writing: map[string]bool{}, lo: key, hi: key, grown: make(chan struct{}, 1)}
+			s.holdings[rec.Service] = h
+			signal(s.wake)
+		}
+		if key < h.lo || key > h.hi {
+			h.lo, h.hi = min(key, h.lo), max(key, h.hi)
+			signal(h.grown)
+		}
+		h.writing[key] = true
+	}
+	s.wrote = time.Now()
+}
+
+// done notes the outcome of writing rec: held as of a revision, or not, for all
+// that is known, if that is 0.
+func (s *session) done(rec registry.Record, revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := s.b.key(rec.Service, rec.ID)
-	h := s.held[rec.Service]
-	if h == nil {
-		h = &holding{keys: map[string]hold{}, lo: key, hi: key, grown: make(chan struct{}, 1)}
-		s.held[rec.Service] = h
-		signal(s.wake)
+	h := s.holdings[rec.Service]
+	delete(h.writing, key)
+	s.wrote = time.Now()
+	if revision == 0 {
+		delete(h.held, key)
+		return
 	}
-	if key < h.lo || key > h.hi {
-		h.lo, h.hi = min(key, h.lo), max(key, h.hi)
-		signal(h.grown)
+	if _, had := h.held[key]; !had {
+		signal(h.grown) // its loss may have been seen before it was noted here
 	}
-	h.keys[key] = hold{rec.ID, revision}
+	h.held[key] = hold{rec.ID, revision}
 }
 
-func (s *session) release(service, id string) {
+// heldAt returns the revision at which rec was ours, or 0.
+func (s *session) heldAt(rec registry.Record) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.held[service]; h != nil {
-		delete(h.keys, s.b.key(service, id))
+	if h := s.holdings[rec.Service]; h != nil {
+		return h.held[s.b.key(rec.Service, rec.ID)].revision
 	}
+	return 0
 }
 
 // Guard watches, for each service, the keys from the first to the last that the
-// session holds: one watch, and little of what others do.
+// session has written: one watch, and little of what others do.
 func (s *session) Guard(ctx context.Context, lost func(service, id string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -61,7 +87,7 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 	guarded := map[string]bool{}
 	for {
 		s.mu.Lock()
-		services := slices.Collect(maps.Keys(s.held))
+		services := slices.Collect(maps.Keys(s.holdings))
 		s.mu.Unlock()
 		for _, service := range services {
 			if !guarded[service] {
@@ -78,34 +104,40 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 }
 
 // guard looks at the keys as of a revision, and follows them from there. When one
-// is added outside of what it follows it begins anew, once they cease to be added.
+// is added it begins anew, once they cease to be added.
 func (s *session) guard(ctx context.Context, service string, lost func(service, id string)) error {
 	s.mu.Lock()
-	h := s.held[service]
+	h := s.holdings[service]
 	s.mu.Unlock()
 	for {
-		if err := settle(ctx, h.grown); err != nil {
+		if err := s.settle(ctx); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		lo, end := h.lo, h.hi+"\x00"
-		s.mu.Unlock()
 		c, err := s.b.connect(ctx)
 		if err != nil {
 			return err
 		}
-		gone, revision, err := s.look(ctx, c, h, lo, end)
+		s.mu.Lock()
+		lo, end := h.lo, h.hi+"\x00"
+		before := maps.Clone(h.held)
+		s.mu.Unlock()
+		sent := time.Now()
+		resp, err := c.client.Get(ctx, lo, clientv3.WithRange(end), clientv3.WithKeysOnly()) // which come without leases
 		if err != nil {
-			return err
+			return s.b.explain(ctx, c, sent, err)
 		}
-		for _, key := range gone {
-			s.lose(service, key, revision, lost)
+		at := make(map[string]int64, len(resp.Kvs))
+		for _, kv := range resp.Kvs {
+			at[string(kv.Key)] = kv.ModRevision
 		}
-		err = s.b.stream(ctx, c, lo, end, revision, func(r clientv3.WatchResponse) {
+		for key, held := range before {
+			if lo <= key && key < end && at[key] != held.revision {
+				s.lose(h, service, key, held, lost)
+			}
+		}
+		err = s.b.stream(ctx, c, lo, end, resp.Header.Revision, func(r clientv3.WatchResponse) {
 			for _, ev := range r.Events {
-				if ev.Type == clientv3.EventTypeDelete || clientv3.LeaseID(ev.Kv.Lease) != s.lease {
-					s.lose(service, string(ev.Kv.Key), ev.Kv.ModRevision, lost)
-				}
+				s.see(ctx, c, h, service, ev, lost)
 			}
 		}, h.grown)
 		if err != nil {
@@ -114,69 +146,53 @@ func (s *session) guard(ctx context.Context, service string, lost func(service, 
 	}
 }
 
-// look returns the keys from lo to end that the session does not hold any more, as
-// of a revision. The keys alone tell when each was written last, and that is as it
-// should be, most of the time. If one was written since, whose lease it is on is
-// known only when all is read.
-func (s *session) look(ctx context.Context, c *conn, h *holding, lo, end string) (gone []string, revision int64, err error) {
-	for _, opts := range [][]clientv3.OpOption{{clientv3.WithKeysOnly()}, nil} {
-		sent := time.Now()
-		resp, err := c.client.Get(ctx, lo, append(opts, clientv3.WithRange(end))...)
-		if err != nil {
-			return nil, 0, s.b.explain(ctx, c, sent, err)
-		}
-		revision, gone = resp.Header.Revision, nil
-		there := make(map[string]*mvccpb.KeyValue, len(resp.Kvs))
-		for _, kv := range resp.Kvs {
-			there[string(kv.Key)] = kv
-		}
-		s.mu.Lock()
-		for key, held := range h.keys {
-			kv := there[key]
-			ours := kv != nil && (kv.ModRevision == held.revision || clientv3.LeaseID(kv.Lease) == s.lease)
-			if lo <= key && key < end && held.revision <= revision && !ours {
-				gone = append(gone, key)
-			}
-		}
-		s.mu.Unlock()
-		if len(gone) == 0 {
-			break
-		}
+// see judges one change of a key.
+func (s *session) see(ctx context.Context, c *conn, h *holding, service string, ev *clientv3.Event, lost func(service, id string)) {
+	key := string(ev.Kv.Key)
+	ours := ev.Type != clientv3.EventTypeDelete && clientv3.LeaseID(ev.Kv.Lease) == s.lease
+	s.mu.Lock()
+	held, holds := h.held[key]
+	ghost := ours && !holds && !h.writing[key]
+	s.mu.Unlock()
+	switch {
+	case holds && !ours && held.revision <= ev.Kv.ModRevision:
+		s.lose(h, service, key, held, lost)
+	case ghost:
+		// A request of ours that was given up, and came late: nobody wants it any
+		// more. If it has been written again since, this does nothing.
+		same := clientv3.Compare(clientv3.ModRevision(key), "=", ev.Kv.ModRevision)
+		_, _ = c.client.Txn(ctx).If(same).Then(clientv3.OpDelete(key)).Commit()
 	}
-	return gone, revision, nil
 }
 
-// lose reports a record that is not ours as of a revision, unless it was written
-// since.
-func (s *session) lose(service, key string, revision int64, lost func(service, id string)) {
+// lose reports a record that is not as it was held, unless it was written since.
+func (s *session) lose(h *holding, service, key string, was hold, lost func(service, id string)) {
 	s.mu.Lock()
-	h := s.held[service]
-	held, ok := h.keys[key]
-	ok = ok && held.revision <= revision
-	if ok {
-		delete(h.keys, key)
+	gone := h.held[key] == was && !h.writing[key]
+	if gone {
+		delete(h.held, key)
 	}
 	s.mu.Unlock()
-	if ok {
-		lost(service, held.id)
+	if gone {
+		lost(service, was.id)
 	}
 }
 
-// settle returns when grown has been quiet for a while.
-func settle(ctx context.Context, grown <-chan struct{}) error {
+// settle returns when nothing has been written for a while: what the guard reads in
+// the meantime would hold up the writing.
+func (s *session) settle(ctx context.Context) error {
 	const quiet, most = 50 * time.Millisecond, time.Second
-	deadline := time.Now().Add(most)
-	for {
-		t := time.NewTimer(min(quiet, time.Until(deadline)))
+	for deadline := time.Now().Add(most); ; {
+		s.mu.Lock()
+		now := time.Now()
+		left := min(s.wrote.Add(quiet).Sub(now), deadline.Sub(now))
+		s.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		t := time.NewTimer(left)
 		select {
-		case <-grown:
-			t.Stop()
-			if time.Now().Before(deadline) {
-				continue
-			}
-			return nil
 		case <-t.C:
-			return nil
 		case <-ctx.Done():
 			t.Stop()
 			return context.Cause(ctx)

@@ -2,12 +2,14 @@ package etcdreg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/go-rollcall/registry"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -19,10 +21,11 @@ type session struct {
 	renewing sync.Mutex // held by Renew and Close; guards stream
 	stream   *renewals
 
-	mu   sync.Mutex
-	ttl  time.Duration
-	held map[string]*holding // by service
-	wake chan struct{}       // capacity 1: there is a service more in held
+	mu       sync.Mutex
+	ttl      time.Duration
+	holdings map[string]*holding // by service
+	wrote    time.Time           // when a writing last began or ended
+	wake     chan struct{}       // capacity 1: there is a service more in holdings
 }
 
 // renewals is a stream on which a lease is renewed. A stream for each renewal, as
@@ -35,7 +38,7 @@ type renewals struct {
 
 // NewSession grants a lease.
 func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
-	s := &session{b: b, held: map[string]*holding{}, wake: make(chan struct{}, 1)}
+	s := &session{b: b, holdings: map[string]*holding{}, wake: make(chan struct{}, 1)}
 	err := b.do(ctx, func(c *conn) error {
 		resp, err := c.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
 		if err == nil {
@@ -72,7 +75,7 @@ func (s *session) Renew(ctx context.Context) error {
 			s.endStream() // an answer that comes late must not be taken for the next one's
 		}
 		if err != nil {
-			return err
+			return s.unrenewable(err)
 		}
 		if resp.TTL <= 0 {
 			return fmt.Errorf("%w: %s does not know %v any more", registry.ErrSessionLost, c.server, s)
@@ -82,6 +85,16 @@ func (s *session) Renew(ctx context.Context) error {
 		s.ttl = time.Duration(resp.TTL) * time.Second
 		return nil
 	})
+}
+
+// unrenewable takes a refusal for the end of the session: a server refuses to renew
+// a lease when the client may not write any more one of the keys on it. The others
+// are to be put on a new lease while this one lives.
+func (s *session) unrenewable(err error) error {
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrPermissionDenied) {
+		return fmt.Errorf("%w: %v holds a record that this client may not write any more: %w", registry.ErrSessionLost, s, err)
+	}
+	return err
 }
 
 // reopen opens a stream on c, which stays for later renewals.

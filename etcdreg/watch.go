@@ -52,7 +52,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 }
 
 // stream calls each for what comes for the keys from key to end, until ctx ends,
-// the connection breaks, the server refuses, or stop is closed, which is no error.
+// the connection breaks, the server refuses, or stop is signalled, which is no error.
 func (b *Backend) stream(ctx context.Context, c *conn, key, end string, revision int64, each func(clientv3.WatchResponse), stop <-chan struct{}) error {
 	// A server that is cut off from the others would go on saying that all is quiet.
 	watch, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
@@ -79,6 +79,10 @@ func (b *Backend) stream(ctx context.Context, c *conn, key, end string, revision
 	}
 }
 
+// progressPause is longer than it takes the server to bring a new watch up to date,
+// which it does every 100 ms.
+const progressPause = 150 * time.Millisecond
+
 // Current has the stream say that it has brought everything that its server has,
 // which costs a message each way. No version is compared: changes come in order on
 // one stream, or it breaks.
@@ -97,16 +101,26 @@ func (b *Backend) Current(ctx context.Context, service, _ string) (bool, error) 
 	default:
 	}
 	sent := time.Now()
-	if err := w.c.client.RequestProgress(clientv3.WithRequireLeader(ctx)); err != nil {
-		return false, b.explain(ctx, w.c, sent, err)
-	}
-	select {
-	case <-w.progress:
-		return true, nil
-	case <-w.c.broken:
-		return false, fmt.Errorf("%s: %w", w.c.server, errBroken)
-	case <-ctx.Done():
-		return false, b.explain(ctx, w.c, sent, ctx.Err())
+	for {
+		if err := w.c.client.RequestProgress(clientv3.WithRequireLeader(ctx)); err != nil {
+			return false, b.explain(ctx, w.c, sent, err)
+		}
+		// While another watch of the stream has yet to catch up, the server drops the
+		// request without a word.
+		again := time.NewTimer(progressPause)
+		select {
+		case <-again.C:
+			continue
+		case <-w.progress:
+			again.Stop()
+			return true, nil
+		case <-w.c.broken:
+			again.Stop()
+			return false, fmt.Errorf("%s: %w", w.c.server, errBroken)
+		case <-ctx.Done():
+			again.Stop()
+			return false, b.explain(ctx, w.c, sent, ctx.Err())
+		}
 	}
 }
 

@@ -11,50 +11,59 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// batch bounds a transaction: servers take 128 operations and 1.5 MiB, unless they
-// are told otherwise.
-var batch = registry.Batch{Records: 128, Bytes: 1 << 20, InFlight: 8}
+// batch bounds a transaction: servers take 1.5 MiB and 128 operations, those of the
+// transactions within it included, unless they are told otherwise.
+var batch = registry.Batch{Records: 120, Bytes: 1 << 20, InFlight: 8}
 
 // Put makes one transaction of many, each with a condition of its own, so that one
 // that has been taken over does not fail the others. What is refused as a whole is
 // so for the rights of the client, or for its size.
+//
+// Each writing is bound to the revision that it replaces: a request that is given up
+// with its connection may still arrive, after others that followed it.
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
+	s.begin(recs)
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
-		ops := make([]clientv3.Op, len(recs))
+		at := make([]int64, len(recs))
 		for i, rec := range recs {
-			ops[i] = s.putOp(rec)
+			at[i] = s.heldAt(rec) // 0: most likely there is none
 		}
-		there, revision, err := s.commit(ctx, ops)
+		there, revision, err := s.replace(ctx, recs, at)
 		if err != nil {
+			for _, rec := range recs {
+				s.done(rec, 0)
+			}
 			return fail(errs, err)
 		}
-		// The records of the registration's own, from a session before this one.
-		var old []int
-		var replace []clientv3.Op
+		var again []registry.Record // which are not as assumed, and may be replaced
+		var of []int
+		at = at[:0]
 		for i, rec := range recs {
 			kv := there[i]
 			switch {
 			case kv == nil:
-				s.hold(rec, revision)
-			case registry.OwnerOf(kv.Value) == rec.Owner:
-				old = append(old, i)
-				replace = append(replace, s.replaceOp(rec, kv.ModRevision))
+				s.done(rec, revision)
+			case kv.ModRevision == 0, rec.TakeOver, registry.OwnerOf(kv.Value) == rec.Owner:
+				again, of, at = append(again, rec), append(of, i), append(at, kv.ModRevision)
 			default:
+				s.done(rec, 0)
 				errs[i] = fmt.Errorf("%w (lease %x holds it: %.200q)", registry.ErrSuperseded, kv.Lease, kv.Value)
 			}
 		}
-		if len(old) == 0 {
+		if len(again) == 0 {
 			return nil
 		}
-		there, revision, err = s.commit(ctx, replace)
-		for k, i := range old {
+		there, revision, err = s.replace(ctx, again, at)
+		for k, rec := range again {
 			switch {
 			case err != nil:
-				errs[i] = err
+				errs[of[k]] = err
+				s.done(rec, 0)
 			case there[k] != nil:
-				errs[i] = errChanged
+				errs[of[k]] = errChanged
+				s.done(rec, 0)
 			default:
-				s.hold(recs[i], revision)
+				s.done(rec, revision)
 			}
 		}
 		return nil
@@ -63,42 +72,34 @@ func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
 
 var errChanged = errors.New("the record changed while it was written")
 
-// putOp writes rec if nobody else has it, and otherwise gets who does. The first
-// writing of a registration takes over whatever is there.
-func (s *session) putOp(rec registry.Record) clientv3.Op {
-	key := s.b.key(rec.Service, rec.ID)
-	put := []clientv3.Op{clientv3.OpPut(key, string(rec.Value), clientv3.WithLease(s.lease))}
-	if rec.TakeOver {
-		return put[0]
+// replace writes each of recs over what was written at its revision, or where there
+// is nothing if that is 0. It returns what stood in the way of those that were not
+// written, and the revision of the others.
+func (s *session) replace(ctx context.Context, recs []registry.Record, at []int64) (there []*mvccpb.KeyValue, revision int64, err error) {
+	ops := make([]clientv3.Op, len(recs))
+	for i, rec := range recs {
+		key := s.b.key(rec.Service, rec.ID)
+		same := clientv3.Compare(clientv3.ModRevision(key), "=", at[i])
+		put := clientv3.OpPut(key, string(rec.Value), clientv3.WithLease(s.lease))
+		ops[i] = clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{put}, []clientv3.Op{clientv3.OpGet(key)})
 	}
-	absent := clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)}, put, []clientv3.Op{clientv3.OpGet(key)})
-	return clientv3.OpTxn([]clientv3.Cmp{s.ours(key)}, put, []clientv3.Op{absent})
-}
-
-// replaceOp writes rec over what was written at a revision.
-func (s *session) replaceOp(rec registry.Record, revision int64) clientv3.Op {
-	key := s.b.key(rec.Service, rec.ID)
-	same := clientv3.Compare(clientv3.ModRevision(key), "=", revision)
-	put := clientv3.OpPut(key, string(rec.Value), clientv3.WithLease(s.lease))
-	return clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{put}, []clientv3.Op{clientv3.OpGet(key)})
-}
-
-func (s *session) ours(key string) clientv3.Cmp {
-	return clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)
+	return s.commit(ctx, ops)
 }
 
 // Delete removes what is on the lease.
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
-	for _, rec := range recs {
-		s.release(rec.Service, rec.ID) // before it goes: its absence is no loss
-	}
+	s.begin(recs) // their absence is no loss
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
 		ops := make([]clientv3.Op, len(recs))
 		for i, rec := range recs {
 			key := s.b.key(rec.Service, rec.ID)
-			ops[i] = clientv3.OpTxn([]clientv3.Cmp{s.ours(key)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
+			ours := clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)
+			ops[i] = clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
 		}
 		_, _, err := s.commit(ctx, ops)
+		for _, rec := range recs {
+			s.done(rec, 0)
+		}
 		return fail(errs, err)
 	})
 }
@@ -121,16 +122,14 @@ func (s *session) commit(ctx context.Context, ops []clientv3.Op) (there []*mvccp
 }
 
 func inTheWay(r *pb.ResponseOp) *mvccpb.KeyValue {
-	if txn := r.GetResponseTxn(); txn != nil && !txn.Succeeded && len(txn.Responses) > 0 {
-		return inTheWay(txn.Responses[0])
+	txn := r.GetResponseTxn()
+	if txn.GetSucceeded() || len(txn.GetResponses()) == 0 {
+		return nil
 	}
-	if get := r.GetResponseRange(); get != nil {
-		if len(get.Kvs) == 0 {
-			return &mvccpb.KeyValue{} // gone again, and not by our doing
-		}
-		return get.Kvs[0]
+	if kvs := txn.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 {
+		return kvs[0]
 	}
-	return nil
+	return &mvccpb.KeyValue{} // there is nothing where something was
 }
 
 // fail notes err for all, and returns them if they are to be written again in

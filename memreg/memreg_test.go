@@ -26,7 +26,7 @@ func harness(*testing.T) func(*registry.Options) conformance.Client {
 }
 
 func TestInRealTime(t *testing.T) {
-	conformance.Run(t, conformance.Harness{New: harness, TTL: time.Second, Slack: time.Second})
+	conformance.Run(t, conformance.Harness{New: harness, TTL: 2 * time.Second, Slack: time.Second})
 }
 
 func TestInBubbles(t *testing.T) {
