@@ -68,20 +68,35 @@ var registering = []testCase{
 		a, b := e.client(e.long), e.client()
 		e.register(a, "before")
 		w := e.watch(b)
-		a.DropReply()
-		wait := e.after(func() error {
-			_, err := a.Registry.Register(e.ctx(3*e.back()), instance("x", "k", "v"))
-			return err
-		})
-		w.set(e.h.TTL, "before x{k=v}") // it took effect, and nobody has said so
-		mark := w.mark()
-		a.Heal()
-		if err := wait(e.back()); err != nil {
-			e.Fatalf("Register: %v, though the record is there", err)
+		var mark int
+		var want string
+		for tries := 1; ; tries++ {
+			n := fmt.Sprint(tries)
+			want = "before x{n=" + n + "}"
+			a.DropReply()
+			wait := e.after(func() error {
+				_, err := a.Registry.Register(e.ctx(5*e.back()), instance("x", "n", n))
+				return err
+			})
+			w.quiet(e.h.TTL / 2)
+			done := e.lookup(b) == want // it took effect, and nobody has said so
+			mark = w.mark()
+			a.Heal()
+			if err := wait(e.back()); err != nil {
+				e.Fatalf("Register: %v", err)
+			}
+			if done {
+				break
+			}
+			// The server may have refused it for a reason that passes, and nobody has
+			// said that either.
+			if tries == 3 {
+				e.Fatalf("three times the write did not take effect while its reply was lost")
+			}
 		}
 		w.quiet(2*e.h.TTL + e.h.Dmax)
 		w.neverWithout(mark-1, "x", "before")
-		if got := e.lookup(b); got != "before x{k=v}" {
+		if got := e.lookup(b); got != want {
 			e.Fatalf("then a lookup gave [%s]", got)
 		}
 	}},

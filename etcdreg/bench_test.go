@@ -28,7 +28,7 @@ func BenchmarkEtcd(b *testing.B) {
 			DialOptions: []grpc.DialOption{grpc.WithStatsHandler(messages{m}), grpc.WithContextDialer(dial)},
 		}
 	}
-	regbench.Run(b, regbench.Subject{Batch: 128, InFlight: 8, Place: func(b *testing.B, root string) regbench.Place {
+	regbench.Run(b, regbench.Subject{Batch: 100, InFlight: 8, Place: func(b *testing.B, root string) regbench.Place {
 		b.Cleanup(func() { e.Admin(b).Delete(b, root) })
 		return regbench.Place{
 			Backend: func(m *regbench.Meter) registry.Backend {
