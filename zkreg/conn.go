@@ -177,6 +177,28 @@ func (c *conn) ready(ctx context.Context) error {
 	}
 }
 
+// armPause is longer than the client library takes, on a slow machine, from the
+// begin of a session to where it looks whether it has watches to set again.
+const armPause = 50 * time.Millisecond
+
+// armable waits until watches may be set: who sets one before the client library has
+// looked, and is answered, races with it. See raise for what follows a break.
+func (c *conn) armable(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	t := time.NewTimer(time.Until(c.since.Add(armPause)))
+	c.mu.Unlock()
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // state returns a channel that is closed when the state changes, whether there is
 // a session now, and how often its connection broke.
 func (c *conn) state() (changed <-chan struct{}, up bool, breaks int) {

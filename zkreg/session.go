@@ -109,7 +109,7 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 	seen := -1
 	for {
 		changed, _, breaks := s.c.state()
-		if err := s.c.ready(ctx); err != nil {
+		if err := s.c.armable(ctx); err != nil {
 			return err
 		}
 		if breaks != seen {

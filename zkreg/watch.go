@@ -78,6 +78,9 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	if err != nil {
 		return err
 	}
+	if err := c.armable(ctx); err != nil {
+		return err
+	}
 	_, _, unbroken := c.state()
 	parent := b.path(service)
 	l := c.watches.listen(parent)
