@@ -69,14 +69,24 @@ func (c metered) Write(p []byte) (int, error) {
 
 // quiet returns when nothing more is asked. What a client does after it has
 // written or read 10,000 records is no part of the change that follows.
-func (m *Meter) quiet() {
+func (m *Meter) quiet(ctx context.Context) {
 	const quiet, most = 200 * time.Millisecond, 30 * time.Second
-	for deadline := time.Now().Add(most); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(most); time.Now().Before(deadline) && ctx.Err() == nil; {
 		before := m.requests.Load()
-		time.Sleep(quiet)
+		rest(ctx, quiet)
 		if m.requests.Load() == before {
 			return
 		}
+	}
+}
+
+// rest returns after d, or when ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -17,10 +17,10 @@ func (s Subject) quietWatch10k(b *testing.B) {
 	e.must(e.populate(e.connect(nil, "quiet"), records(many, 0)))
 	var m Meter
 	e.must(e.watch(e.open(&m, ttl), "quiet").len(many))
-	m.quiet()
+	m.quiet(e.ctx)
 	begin, n := m.read(), 0
 	for b.Loop() {
-		time.Sleep(ttls * ttl)
+		rest(e.ctx, ttls*ttl)
 		n += ttls
 	}
 	used := m.read().since(begin)
@@ -71,7 +71,7 @@ func (s Subject) readers(b *testing.B) {
 					}
 					return err
 				})
-				time.Sleep(2*s.took + 5*time.Millisecond) // as in a scene
+				rest(e.ctx, 2*s.took+5*time.Millisecond) // as in a scene
 				s.traffic = m.read().since(before)
 				return s, err
 			})
@@ -108,7 +108,7 @@ func (s Subject) services100(b *testing.B) {
 		_, err := reg.Register(e.ctx, instance(service(i%services), i, zone(0)))
 		return err
 	}))
-	o.quiet()
+	o.quiet(e.ctx)
 	beside(b, 0,
 		func() (sample, error) { return r.timed(expect(services, c.Services)) },
 		func() (sample, error) {

@@ -30,7 +30,7 @@ func (e *bench) raw(n int) *scene {
 	writer, watcher := e.connect(nil, "raw"), e.connect(&m, "raw")
 	e.must(e.populate(writer, records(n, 0)))
 	e.must(watcher.Watch())
-	m.quiet()
+	m.quiet(e.ctx)
 	return &scene{
 		e: e, n: n, watcher: &m,
 		create: func(i int, zone string) error { return writer.Create(record(i, zone)) },
@@ -54,8 +54,8 @@ func (e *bench) ours(n int) *scene {
 	// No verification within the time of a benchmark: it has its own.
 	w := e.watch(e.open(&m, longTTL), "ours")
 	e.must(w.len(n))
-	written.quiet() // the session looks at what it holds
-	m.quiet()
+	written.quiet(e.ctx) // the session looks at what it holds
+	m.quiet(e.ctx)
 	return &scene{
 		e: e, n: n, watcher: &m,
 		create: create,
@@ -77,7 +77,7 @@ func (s *scene) measure(i int, zone string, change func() error) (sample, error)
 	at, err := s.await(ctx, i, zone)
 	took := at.Sub(begin)
 	err = cmp.Or(err, <-done)
-	time.Sleep(2*took + 5*time.Millisecond)
+	rest(ctx, 2*took+5*time.Millisecond)
 	return sample{took, s.watcher.read().since(before)}, err
 }
 

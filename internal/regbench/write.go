@@ -1,6 +1,7 @@
 package regbench
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"testing"
@@ -23,7 +24,7 @@ func (s Subject) register10k(b *testing.B) {
 				return sample{}, err
 			}
 			defer c.Close()
-			settle()
+			settle(e.ctx)
 			return m.timed(func() error { return e.write(c, recs, false, min(s.InFlight, callers/s.Batch)) })
 		}
 	}
@@ -35,7 +36,7 @@ func (s Subject) register10k(b *testing.B) {
 			if _, err := reg.Register(e.ctx, instance("ours", many, zone(0))); err != nil { // the session
 				return sample{}, err
 			}
-			settle()
+			settle(e.ctx)
 			return m.timed(func() error { return e.register(reg, ins, callers) })
 		}
 	}
@@ -61,13 +62,13 @@ func (s Subject) update10k(b *testing.B) {
 		func() (sample, error) {
 			turn++
 			recs := records(many, turn)
-			settle()
+			settle(e.ctx)
 			return r.timed(func() error { return e.write(c, recs, true, s.InFlight) })
 		},
 		func() (sample, error) {
 			meta := map[string]string{"zone": zone(turn)}
-			o.quiet()
-			settle()
+			o.quiet(e.ctx)
+			settle(e.ctx)
 			return o.timed(func() error {
 				return Parallel(many, many, func(i int) error { return regs[i].Update(e.ctx, meta) })
 			})
@@ -76,9 +77,9 @@ func (s Subject) update10k(b *testing.B) {
 
 // settle ends what the other side has left to do: with its garbage, and in the
 // server.
-func settle() {
+func settle(ctx context.Context) {
 	runtime.GC()
-	time.Sleep(100 * time.Millisecond)
+	rest(ctx, 100*time.Millisecond)
 }
 
 // registerToWatcher is the time from the call of Register until a watcher in
