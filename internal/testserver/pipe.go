@@ -30,7 +30,7 @@ func (p *pipe) forward(src, dst int) {
 		n, end := p.ends[src].Read(buf)
 		if first {
 			for i, private := range p.from.private {
-				copy(buf, bytes.ReplaceAll(buf[:n], []byte(private), []byte(p.from.peer[i]))) // as long
+				copy(buf, bytes.ReplaceAll(buf[:n], []byte(private), []byte(p.from.peer(p.to)[i]))) // as long
 			}
 		}
 		p.writes[dst].Lock()
