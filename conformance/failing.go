@@ -90,6 +90,7 @@ var failing = []testCase{
 			e.eventually(e.again(), "a registration that is confirmed", func() bool { return r.Err() == nil })
 			e.register(a, "y")
 			w.set(e.again(), "x y")
+			w.quiet(e.h.TTL) // it is renewed
 		}
 		w.neverWithout(mark-1, "x")
 		e.cluster.Pause()
