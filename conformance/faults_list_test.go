@@ -95,7 +95,7 @@ var faults = []fault{
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
 	}},
 	{"a renewal that removes for a moment", bubbles, "dead-owner", []edit{
-		{"memreg/session.go", "		ss.timer.Reset(ss.ttl)\n", "		ss.timer.Reset(ss.ttl)\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
+		{"memreg/session.go", "		ss.extend()\n", "		ss.extend()\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
 	}},
 	{"a watch that nobody verifies", bubbles, "half-open", []edit{
 		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
