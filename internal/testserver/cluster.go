@@ -13,6 +13,8 @@ import (
 // A Cluster is servers of a kind that are one registry together.
 type Cluster[S Server] struct {
 	Members []S
+
+	network *network // between them; nil for one that is alone, and where there can be none
 }
 
 // startCluster starts as many servers as members says, with new names,
@@ -50,7 +52,13 @@ func tryCluster[S Server](kind string, members, private int, newServer func(*Nod
 		c.Members = append(c.Members, s)
 	}
 	for _, n := range nodes {
-		n.members = nodes
+		n.members, n.peer = nodes, n.private
+	}
+	if members > 1 && CanIsolate {
+		if c.network, err = newNetwork(nodes); err != nil {
+			c.Stop()
+			return nil, err
+		}
 	}
 	if err := start(nodes...); err != nil {
 		c.Stop()
@@ -94,12 +102,21 @@ func (c *Cluster[S]) Leader(t testing.TB) S {
 	}
 }
 
+// KillLeader ends the member that leads without warning, and returns it. What it
+// stored is kept.
+func (c *Cluster[S]) KillLeader(t testing.TB) S {
+	t.Helper()
+	s := c.Leader(t)
+	s.Kill(t)
+	return s
+}
+
 // leaders returns the members that say that they lead, and why others said
 // nothing.
 func (c *Cluster[S]) leaders() (leaders []S, err error) {
 	var errs []error
 	for _, s := range c.Members {
-		if s.node().proc.ended() {
+		if s.node().running() == nil {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
@@ -130,5 +147,8 @@ func (c *Cluster[S]) Start(t testing.TB) {
 func (c *Cluster[S]) Stop() {
 	for _, s := range c.Members {
 		s.node().Stop()
+	}
+	if c.network != nil {
+		c.network.close()
 	}
 }

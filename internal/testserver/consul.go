@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -83,12 +84,13 @@ func (c *Consul) command() (*exec.Cmd, error) {
 	var others []string
 	for _, m := range c.members {
 		if m != c.Node {
-			others = append(others, m.private[1])
+			others = append(others, m.peer[1])
 		}
 	}
+	host, _, _ := net.SplitHostPort(c.peer[0])
 	config := object{
 		"server": true, "bootstrap_expect": len(c.members), "retry_join": others, "retry_interval": "100ms",
-		"node_name": c.name, "data_dir": c.file("data"), "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
+		"node_name": c.name, "data_dir": c.file("data"), "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "advertise_addr": host,
 		"ports": object{
 			"http": port(c.addr), "server": port(c.private[0]), "serf_lan": port(c.private[1]),
 			"serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
@@ -151,13 +153,13 @@ func (c *Consul) ready(ctx context.Context) error {
 
 func (c *Consul) leads(ctx context.Context) (bool, error) {
 	leader, err := c.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
-	return err == nil && len(c.private) > 0 && leader == c.private[0], err
+	return err == nil && len(c.peer) > 0 && leader == c.peer[0], err
 }
 
 func (c *Consul) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session != "" && c.proc == nil { // ours goes, with all that it holds
+	if c.session != "" && c.process() == nil { // ours goes, with all that it holds
 		c.client.Session().Destroy(c.session, nil)
 	}
 }

@@ -83,12 +83,12 @@ func (e *Etcd) command() (*exec.Cmd, error) {
 	}
 	var cluster []string
 	for _, m := range e.members {
-		cluster = append(cluster, m.name+"=http://"+m.private[0])
+		cluster = append(cluster, m.name+"=http://"+m.peer[0])
 	}
-	own, peer := "http://"+e.addr, "http://"+e.private[0]
+	own := "http://" + e.addr
 	return exec.Command(etcd, "--name="+e.name, "--data-dir="+e.file("data"),
 		"--listen-client-urls="+own, "--advertise-client-urls="+own,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer,
+		"--listen-peer-urls=http://"+e.private[0], "--initial-advertise-peer-urls=http://"+e.peer[0],
 		"--initial-cluster="+strings.Join(cluster, ","), "--initial-cluster-token="+e.members[0].name,
 		"--bcrypt-cost=4", // the least: its passwords are no secrets
 		fmt.Sprintf("--unsafe-no-fsync=%t", e.hasty),

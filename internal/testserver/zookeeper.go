@@ -105,7 +105,11 @@ maxClientCnxns=0
 		// In ticks: to come to follow a leader, and to have its newest.
 		config = fmt.Appendf(config, "initLimit=50\nsyncLimit=10\n")
 		for i, m := range z.members {
-			config = fmt.Appendf(config, "server.%d=%s:%d\n", i+1, m.private[0], port(m.private[1]))
+			at := m.peer
+			if m == z.Node {
+				at = m.private
+			}
+			config = fmt.Appendf(config, "server.%d=%s:%d\n", i+1, at[0], port(at[1]))
 		}
 		id := fmt.Append(nil, 1+slices.Index(z.members, z.Node))
 		if err := os.WriteFile(filepath.Join(data, "myid"), id, 0o600); err != nil {
@@ -118,6 +122,8 @@ maxClientCnxns=0
 	// The first compiler alone and one collector thread: measured to start and
 	// to serve faster than the defaults on two cores, in less memory.
 	return exec.Command(java, "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		// One that was alone for long looks for the others as often as at first.
+		"-Dzookeeper.fastleader.maxNotificationInterval=1000",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true",
 		"-cp", zkJar+string(os.PathListSeparator)+zkLogger,
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", z.file("zoo.cfg")), nil
