@@ -1,0 +1,136 @@
+// Package chaos puts a registry of three servers under fire, and checks that what
+// the library promises holds all the same.
+//
+// A run has some thirty clients, each with a Registry and a way to the servers of its
+// own, that register, take over, update, withdraw, look up and watch, and goes through
+// rounds. Each round is a storm of faults, which are drawn from the seed and from
+// nothing else; the healing of all of them; the settling, which has the time that the
+// promises allow; and a calm. When a round has settled, every watcher must show what a
+// fresh client looks up, and that must be what is wanted, and nothing else. What the
+// clients saw of each record since the last round is checked by porcupine under the
+// model of model.go, which DESIGN.md describes.
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A Config says what is run.
+type Config struct {
+	Backend  string // zk, etcd, consul or mem
+	Seed     uint64
+	Duration time.Duration // of the rounds: the last one is gone through
+	Clients  int           // 30 if 0, at most 64
+	Dir      string        // for what is to be looked at when a run has failed, and the samples
+
+	// Round and Faults, if Faults is not 0, leave only the first Faults faults of one
+	// round: what is left of a run when the fewest faults are looked for that still
+	// make it fail.
+	Round, Faults int
+}
+
+// A run is one run.
+type run struct {
+	cfg     Config
+	t       testing.TB
+	w       *world
+	began   time.Time
+	keys    []key
+	clients []*client
+	regs    *table
+	history *history
+	losses  *losses
+	gate    sync.RWMutex // held for reading by those who operate: settling holds it for writing
+	logs    *logs
+	counts  counts
+
+	ctx  context.Context // ends with the first violation, or the run
+	stop context.CancelCauseFunc
+}
+
+// A key is one record.
+type key struct {
+	service, id string
+	owner       int // the client that alone registers it and never withdraws it; -1: anybody does
+}
+
+const (
+	services  = 3
+	contended = 5 // IDs for which clients compete, in each service
+)
+
+func makeKeys(clients int) (keys []key) {
+	for s := range services {
+		for i := range contended {
+			keys = append(keys, key{fmt.Sprint("svc", s), fmt.Sprint("x", i), -1})
+		}
+	}
+	for c := range clients {
+		keys = append(keys, key{fmt.Sprint("svc", c%services), fmt.Sprint("own", c), c})
+	}
+	return keys
+}
+
+// Run makes a run. A violation of a promise fails t, with all that is known about it.
+func Run(t testing.TB, cfg Config) {
+	if cfg.Clients == 0 {
+		cfg.Clients = 30
+	}
+	r := &run{cfg: cfg, t: t, began: time.Now(), keys: makeKeys(cfg.Clients), regs: &table{}, history: &history{}}
+	r.ctx, r.stop = context.WithCancelCause(t.Context())
+	defer r.stop(nil)
+	r.losses = newLosses(cfg.Clients)
+	r.logs = newLogs(cfg.Dir)
+	defer r.logs.close()
+	r.w = newWorld(t, cfg.Backend)
+	before := r.w.sessions()
+	for n := range cfg.Clients {
+		r.clients = append(r.clients, newClient(r, n))
+	}
+	var wg sync.WaitGroup
+	background, end := context.WithCancel(r.ctx)
+	wg.Go(func() { r.losses.watchStalls(background, r.w.ttl/8, r.now) })
+	samples := newSamples(cfg.Dir)
+	wg.Go(func() { samples.collect(background, r.now) })
+	for _, c := range r.clients {
+		wg.Go(func() { c.drive(background) })
+	}
+	for n := 0; r.ctx.Err() == nil && time.Since(r.began) < cfg.Duration; n++ {
+		r.round(n, samples)
+	}
+	end()
+	wg.Wait()
+	r.leave(before)
+	samples.finish(t)
+	r.report()
+}
+
+// now is the time since the run began, which is the clock of everything here.
+func (r *run) now() time.Duration { return time.Since(r.began) }
+
+// violated notes a violation, which ends the run if it is the first.
+func (r *run) violated(format string, args ...any) {
+	r.stop(violation(fmt.Sprintf("%v: ", r.now().Round(time.Millisecond)) + fmt.Sprintf(format, args...)))
+}
+
+type violation string
+
+func (v violation) Error() string { return string(v) }
+
+// wait returns after d, or sooner if the run ends.
+func (r *run) wait(d time.Duration) bool { return pause(r.ctx, d) }
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}

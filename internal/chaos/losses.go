@@ -1,0 +1,115 @@
+package chaos
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// losses are the times in which the record of a client may be lost, since a fault may
+// have cost it its session: nobody can ask that it be there. Outside of them a record
+// that is wanted is never absent.
+type losses struct {
+	mu       sync.Mutex
+	all      []*span   // of all clients
+	byClient [][]*span // of each
+	stalls   int
+}
+
+// A span of time. Its end is 0 while it lasts.
+type span struct{ from, to time.Duration }
+
+func newLosses(clients int) *losses { return &losses{byClient: make([][]*span, clients)} }
+
+// begin notes that a client, or all of them if that is -1, may lose records from now on,
+// until after the span was ended.
+func (l *losses) begin(client int, now time.Duration) *span {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &span{from: now}
+	if client < 0 {
+		l.all = append(l.all, s)
+	} else {
+		l.byClient[client] = append(l.byClient[client], s)
+	}
+	return s
+}
+
+func (l *losses) end(s *span, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.to = now
+}
+
+// during returns, as bits, the clients that may lack records in some part of the time
+// from call to ret.
+func (l *losses) during(call, ret time.Duration) (clients uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	hit := func(spans []*span) bool {
+		for _, s := range spans {
+			if s.from <= ret && (s.to == 0 || s.to >= call) {
+				return true
+			}
+		}
+		return false
+	}
+	if hit(l.all) {
+		return ^uint64(0)
+	}
+	for n, spans := range l.byClient {
+		if hit(spans) {
+			clients |= 1 << n
+		}
+	}
+	return clients
+}
+
+// forget drops what ended before a time.
+func (l *losses) forget(before time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keep := func(spans []*span) (rest []*span) {
+		for _, s := range spans {
+			if s.to == 0 || s.to >= before {
+				rest = append(rest, s)
+			}
+		}
+		return rest
+	}
+	l.all = keep(l.all)
+	for n := range l.byClient {
+		l.byClient[n] = keep(l.byClient[n])
+	}
+}
+
+// watchStalls takes a machine that stands still for more than limit for a fault that
+// may cost anybody the session, since renewals were late by as much.
+func (l *losses) watchStalls(ctx context.Context, limit time.Duration, now func() time.Duration) {
+	const every = 20 * time.Millisecond
+	for last := now(); pause(ctx, every); {
+		at := now()
+		if at-last > every+limit {
+			s := l.begin(-1, last)
+			l.end(s, at+recovery)
+			l.mu.Lock()
+			l.stalls++
+			l.mu.Unlock()
+		}
+		last = at
+	}
+}
+
+// settled ends all spans: nothing is lost at the moment.
+func (l *losses) settled(now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = nil
+	clear(l.byClient)
+}
+
+func (l *losses) seenStalls() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stalls
+}
