@@ -19,7 +19,7 @@ func newZooKeeperWorld(t testing.TB) *world {
 	open := func(addrs []string) registry.Backend { return zkreg.New(addrs, &zkreg.Options{Root: root}) }
 	return &world{
 		ttl: ttl, dmax: ttl + 300*time.Millisecond, elect: 4 * time.Second,
-		link:   func() link { return newNetwork(t, c.addrs()) },
+		link:   wired(t, c.addrs()),
 		open:   func(l link) registry.Backend { return open(l.(*network).addrs()) },
 		direct: func() registry.Backend { return open(c.addrs()) },
 		plant: func(m int, k key, value []byte) error {
@@ -41,7 +41,7 @@ func newEtcdWorld(t testing.TB) *world {
 	open := func(addrs []string) registry.Backend { return etcdreg.New(addrs, &etcdreg.Options{Root: root}) }
 	return &world{
 		ttl: ttl, dmax: ttl + 600*time.Millisecond, elect: 4 * time.Second,
-		link: func() link { return newNetwork(t, c.addrs()) },
+		link: wired(t, c.addrs()),
 		open: func(l link) registry.Backend {
 			return &testserver.Spy{Backend: open(l.(*network).addrs())}
 		},
@@ -66,7 +66,7 @@ func newConsulWorld(t testing.TB) *world {
 	open := func(addrs []string) registry.Backend { return consulreg.New(addrs, &consulreg.Options{Root: root}) }
 	return &world{
 		ttl: ttl, dmax: 2*ttl + 100*time.Millisecond, elect: 6 * time.Second,
-		link: func() link { return newNetwork(t, c.addrs()) },
+		link: wired(t, c.addrs()),
 		open: func(l link) registry.Backend {
 			return &testserver.Spy{Backend: open(l.(*network).addrs())}
 		},
@@ -89,7 +89,7 @@ func newMemoryWorld() *world {
 	store := memreg.NewStore()
 	return &world{
 		ttl: ttl, dmax: ttl,
-		link:     func() link { return &memoryLink{store.Conn()} },
+		link:     func(int) link { return &memoryLink{store.Conn()} },
 		open:     func(l link) registry.Backend { return l.(*memoryLink).Conn },
 		direct:   func() registry.Backend { return store.Conn() },
 		plant:    func(_ int, k key, value []byte) error { store.Plant(k.service, k.id, value); return nil },

@@ -13,6 +13,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -28,9 +29,20 @@ type Config struct {
 	Dir      string        // for what is to be looked at when a run has failed, and the samples
 
 	// Round and Faults, if Faults is not 0, leave only the first Faults faults of one
-	// round: what is left of a run when the fewest faults are looked for that still
-	// make it fail.
+	// round, which is gone through again and again: for the shortest prefix of faults
+	// that still makes a run fail.
 	Round, Faults int
+}
+
+// A Violation is a promise that was not kept.
+type Violation struct {
+	After time.Duration // since the run began
+	Round int
+	What  string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("VIOLATED after %v, in round %d: %s", v.After.Round(time.Millisecond), v.Round, v.What)
 }
 
 // A run is one run.
@@ -47,6 +59,7 @@ type run struct {
 	gate    sync.RWMutex // held for reading by those who operate: settling holds it for writing
 	logs    *logs
 	counts  counts
+	n       int // of the round that is under way
 
 	ctx  context.Context // ends with the first violation, or the run
 	stop context.CancelCauseFunc
@@ -75,8 +88,9 @@ func makeKeys(clients int) (keys []key) {
 	return keys
 }
 
-// Run makes a run. A violation of a promise fails t, with all that is known about it.
-func Run(t testing.TB, cfg Config) {
+// Run makes a run, and returns the first violation, or nil. What is wrong with the run
+// itself fails t.
+func Run(t testing.TB, cfg Config) *Violation {
 	if cfg.Clients == 0 {
 		cfg.Clients = 30
 	}
@@ -99,14 +113,21 @@ func Run(t testing.TB, cfg Config) {
 	for _, c := range r.clients {
 		wg.Go(func() { c.drive(background) })
 	}
-	for n := 0; r.ctx.Err() == nil && time.Since(r.began) < cfg.Duration; n++ {
-		r.round(n, samples)
+	for n := cfg.Round; r.ctx.Err() == nil && time.Since(r.began) < cfg.Duration; n++ {
+		r.n = n
+		if cfg.Faults > 0 {
+			r.n = cfg.Round
+		}
+		r.round(samples)
 	}
 	end()
 	wg.Wait()
 	r.leave(before)
 	samples.finish(t)
 	r.report()
+	var v *Violation
+	errors.As(context.Cause(r.ctx), &v)
+	return v
 }
 
 // now is the time since the run began, which is the clock of everything here.
@@ -114,12 +135,8 @@ func (r *run) now() time.Duration { return time.Since(r.began) }
 
 // violated notes a violation, which ends the run if it is the first.
 func (r *run) violated(format string, args ...any) {
-	r.stop(violation(fmt.Sprintf("%v: ", r.now().Round(time.Millisecond)) + fmt.Sprintf(format, args...)))
+	r.stop(&Violation{r.now(), r.n, fmt.Sprintf(format, args...)})
 }
-
-type violation string
-
-func (v violation) Error() string { return string(v) }
 
 // wait returns after d, or sooner if the run ends.
 func (r *run) wait(d time.Duration) bool { return pause(r.ctx, d) }

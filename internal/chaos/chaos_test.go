@@ -11,10 +11,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
+func TestMain(m *testing.M) {
+	ServeWires()
+	os.Exit(testserver.Main(m))
+}
 
 // TestChaos is a run on each backend. The environment says how: CHAOS_SEED (a number, or
-// "random"), CHAOS_DURATION, CHAOS_DIR. By default it is a short one, the same each time,
+// "random"), CHAOS_DURATION, CHAOS_DIR, CHAOS_MINIMIZE (look for fewer faults that
+// make a run fail). By default it is a short one, the same each time,
 // on all backends side by side.
 func TestChaos(t *testing.T) {
 	before := goleak.IgnoreCurrent()
@@ -50,7 +54,18 @@ func TestChaos(t *testing.T) {
 					}
 				}
 				t.Logf("seed %d, %v, files in %s", cfg.Seed, cfg.Duration, cfg.Dir)
-				Run(t, cfg)
+				v := Run(t, cfg)
+				if v == nil {
+					return
+				}
+				t.Errorf("%v\nlogs and histories: %s\nagain: make chaos BACKEND=%s SEED=%d DURATION=%v", v, cfg.Dir, backend, cfg.Seed, cfg.Duration)
+				if os.Getenv("CHAOS_MINIMIZE") != "" {
+					if n, v := shortest(t, cfg, v); n > 0 {
+						t.Errorf("the first %d faults of round %d are enough: %v", n, v.Round, v)
+					} else {
+						t.Errorf("that round by itself does not fail again")
+					}
+				}
 			})
 		}
 	})

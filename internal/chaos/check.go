@@ -13,7 +13,7 @@ import (
 const patience = time.Minute
 
 // linearizable checks the history of each record, and says how long that took.
-func (r *run) linearizable(round int, ops []*op) time.Duration {
+func (r *run) linearizable(ops []*op) time.Duration {
 	began := time.Now()
 	model := newModel(func(reg int) int { return r.regs.get(reg).client })
 	byKey := make([][]porcupine.Operation, len(r.keys))
@@ -32,9 +32,9 @@ func (r *run) linearizable(round int, ops []*op) time.Duration {
 		}
 		r.dump(path+".txt", ops)
 		if result == porcupine.Unknown {
-			r.violated("round %d: whether the history of %v is linearizable (%d operations) could not be told in %v; picture: %s", round, r.keys[k], len(ops), patience, path)
+			r.violated("whether the history of %v is linearizable (%d operations) could not be told in %v; picture: %s", r.keys[k], len(ops), patience, path)
 		} else {
-			r.violated("round %d: the history of %v (%d operations) is not linearizable; picture: %s", round, r.keys[k], len(ops), path)
+			r.violated("the history of %v (%d operations) is not linearizable; picture: %s", r.keys[k], len(ops), path)
 		}
 		break
 	}

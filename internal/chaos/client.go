@@ -56,7 +56,7 @@ func (c *client) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, memory := c.link.(*memoryLink); memory || c.link == nil {
-		c.link = c.r.w.link()
+		c.link = c.r.w.link(c.n)
 	}
 	c.backend = c.r.w.open(c.link)
 	c.registry = registry.New(c.backend, &registry.Options{

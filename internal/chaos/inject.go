@@ -37,7 +37,20 @@ func (r *run) inject(faults []Fault) {
 	wg.Wait()
 	for _, c := range r.clients {
 		c.way().heal()
-		c.way().cleanWire()
+		i.clean(c.way())
+	}
+}
+
+// clean ends the faults of a wire.
+func (i *injection) clean(l link) {
+	r := i.r
+	broken, err := l.cleanWire()
+	if broken {
+		r.counts.add("wires-restarted", 1)
+		r.losses.end(r.losses.begin(-1, r.now()-5*time.Second), r.now()+recovery)
+	}
+	if err != nil {
+		r.violated("Toxiproxy, and not the library: %v", err)
 	}
 }
 
@@ -78,11 +91,13 @@ func (i *injection) member() int {
 // it, and there is no other in that time.
 func (i *injection) harmless(f Fault) bool {
 	ttl := i.r.w.ttl
-	if f.Kind != Delay && f.Length > ttl/5 || f.Kind == Throttle {
+	switch {
+	case f.Kind == Delay:
+	case f.Length > ttl/5, f.Kind == Throttle, f.Kind == Expire, f.Kind == Crash:
 		return false
 	}
 	for _, o := range i.faults {
-		if o != f && o.Kind.layer() <= recordLayer && o.Kind != Remove && o.Kind != Spoil && o.Victim == f.Victim && o.At < f.At+f.Length+ttl && f.At < o.At+o.Length+ttl {
+		if o != f && o.Kind.layer() != serverLayer && o.Kind != Remove && o.Kind != Spoil && o.Victim == f.Victim && o.At < f.At+f.Length+ttl && f.At < o.At+o.Length+ttl {
 			return false
 		}
 	}
@@ -128,7 +143,7 @@ func (i *injection) hurtClient(f Fault) {
 	case Cut, Freeze, DropReplies:
 		l.heal()
 	case Delay, DropHalf, Throttle:
-		l.cleanWire()
+		i.clean(l)
 	}
 }
 

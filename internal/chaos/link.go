@@ -1,15 +1,11 @@
 package chaos
 
 import (
-	"context"
-	"fmt"
-	"strings"
+	"sync/atomic"
 	"testing"
 
-	"github.com/Shopify/toxiproxy/v2"
 	"github.com/go-rollcall/registry/conformance"
 	"github.com/go-rollcall/registry/memreg"
-	"github.com/rs/zerolog"
 )
 
 // A link is a client's way to the registry.
@@ -18,29 +14,33 @@ type link interface {
 	freeze()
 	dropReplies()
 	heal()
-	// spoilWire puts a fault of the wire, until cleanWire.
+	// spoilWire puts a fault of the wire, until cleanWire, which reports whether the
+	// connections of all clients may have broken.
 	spoilWire(k Kind) error
-	cleanWire()
+	cleanWire() (broken bool, err error)
 }
 
-// A network is the link to real servers: a proxy for each member, and behind it another
-// one, which delays and loses what the first only holds or cuts.
+// A network is the link to real servers: a proxy for each member, and, if it is a long
+// one, behind it another, which delays and loses what the first only holds or cuts.
 type network struct {
 	proxies []*conformance.Proxy
-	wires   []*toxiproxy.Proxy
+	wires   *wires
+	numbers []int // of the wires
+	dirty   atomic.Bool
 }
 
-func newNetwork(t testing.TB, members []string) *network {
-	l := &network{}
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	for i, addr := range members {
-		wire := toxiproxy.NewProxy(server, fmt.Sprint(i), "127.0.0.1:0", addr)
-		if err := wire.Start(); err != nil {
-			t.Fatalf("starting a proxy: %v", err)
+func newNetwork(t testing.TB, members []string, wires *wires) *network {
+	l := &network{wires: wires}
+	for _, addr := range members {
+		if wires != nil {
+			n, at, err := wires.add(addr)
+			if err != nil {
+				t.Fatalf("starting a proxy for delays: %v", err)
+			}
+			l.numbers = append(l.numbers, n)
+			addr = at
 		}
-		t.Cleanup(wire.Stop)
-		l.wires = append(l.wires, wire)
-		l.proxies = append(l.proxies, conformance.NewProxy(t, wire.Listen))
+		l.proxies = append(l.proxies, conformance.NewProxy(t, addr))
 	}
 	return l
 }
@@ -81,30 +81,35 @@ var toxics = map[Kind]string{
 }
 
 func (l *network) spoilWire(k Kind) error {
-	for _, w := range l.wires {
-		if _, err := w.Toxics.AddToxicJson(strings.NewReader(toxics[k])); err != nil {
+	l.dirty.Store(true)
+	for _, n := range l.numbers {
+		if err := l.wires.spoil(n, toxics[k]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *network) cleanWire() {
-	for _, w := range l.wires {
-		w.Toxics.ResetToxics(context.Background())
+func (l *network) cleanWire() (broken bool, err error) {
+	if !l.dirty.Swap(false) {
+		return false, nil
 	}
+	for _, n := range l.numbers {
+		b, e := l.wires.clean(n)
+		if broken = broken || b; e != nil {
+			return broken, e
+		}
+	}
+	return broken, nil
 }
 
 // A memoryLink is the link to a store in memory. It is made anew with each Registry,
 // whose end breaks it for good.
 type memoryLink struct{ *memreg.Conn }
 
-func (l *memoryLink) cut()                 { l.Cut() }
-func (l *memoryLink) freeze()              { l.Freeze() }
-func (l *memoryLink) dropReplies()         { l.DropReply() }
-func (l *memoryLink) heal()                { l.Heal() }
-func (l *memoryLink) spoilWire(Kind) error { return nil }
-func (l *memoryLink) cleanWire()           {}
-
-// Some of its parts log to a logger of their own.
-func init() { zerolog.SetGlobalLevel(zerolog.Disabled) }
+func (l *memoryLink) cut()                     { l.Cut() }
+func (l *memoryLink) freeze()                  { l.Freeze() }
+func (l *memoryLink) dropReplies()             { l.DropReply() }
+func (l *memoryLink) heal()                    { l.Heal() }
+func (l *memoryLink) spoilWire(Kind) error     { return nil }
+func (l *memoryLink) cleanWire() (bool, error) { return false, nil }

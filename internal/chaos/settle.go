@@ -9,15 +9,12 @@ import (
 
 // round is one round: a storm, its end, the settling, and a calm in which clients
 // operate and nothing may be lost.
-func (r *run) round(n int, samples *samples) {
-	var faults []Fault
-	if r.cfg.Faults == 0 || n == r.cfg.Round {
-		faults = draw(r.cfg.Seed, n, r.w.possible, r.w.ttl, len(r.clients), len(r.keys), 3)
-		if r.cfg.Faults > 0 {
-			faults = faults[:min(r.cfg.Faults, len(faults))]
-		}
+func (r *run) round(samples *samples) {
+	faults := draw(r.cfg.Seed, r.n, r.w.possible, r.w.ttl, len(r.clients), len(r.keys), 3)
+	if r.cfg.Faults > 0 {
+		faults = faults[:min(r.cfg.Faults, len(faults))]
 	}
-	r.logs.round(n, faults, r.now())
+	r.logs.round(r.n, faults, r.now())
 	before := r.losses.seenStalls()
 	r.inject(faults)
 	healed := r.now()
@@ -32,12 +29,12 @@ func (r *run) round(n int, samples *samples) {
 	}
 	samples.calm()
 	ops := r.history.take(r.now())
-	checked := r.linearizable(n, ops)
+	checked := r.linearizable(ops)
 	r.tidy()
 	r.counts.rounds++
 	r.counts.settled = append(r.counts.settled, took)
 	r.t.Logf("%6v round %d: %d faults; settled %v after the last; %d operations checked in %v; %d stalls",
-		r.now().Round(time.Second), n, len(faults), took.Round(10*time.Millisecond), len(ops), checked.Round(10*time.Millisecond), r.losses.seenStalls()-before)
+		r.now().Round(time.Second), r.n, len(faults), took.Round(10*time.Millisecond), len(ops), checked.Round(10*time.Millisecond), r.losses.seenStalls()-before)
 	r.gate.Unlock()
 	r.wait(4 * time.Second)
 	r.gate.Lock()

@@ -19,7 +19,7 @@ type world struct {
 	elect time.Duration // for a cluster to have a leader again, and to serve
 
 	// link makes a client's way to the registry, and open a Backend over it.
-	link func() link
+	link func(client int) link
 	open func(link) registry.Backend
 	// direct is a Backend that goes to the servers without any link.
 	direct func() registry.Backend
@@ -113,6 +113,17 @@ func (c *nodes[S]) addrs() (addrs []string) {
 		addrs = append(addrs, s.Addr())
 	}
 	return addrs
+}
+
+// wired returns how clients reach members.
+func wired(t testing.TB, addrs []string) func(client int) link {
+	w := newWires(t)
+	return func(client int) link {
+		if client%far == 0 {
+			return newNetwork(t, addrs, w)
+		}
+		return newNetwork(t, addrs, nil)
+	}
 }
 
 // attempt makes of a failure of f, which would end the test, an error: in a storm an
