@@ -209,7 +209,7 @@ var faults = []struct {
 	}},
 	{"a stale list", consul, "update", []edit{
 		{"consulreg/watch.go", "	for anew := true; err == nil; {\n", "	var pairs api.KVPairs\n	for anew := true; err == nil; {\n"},
-		{"consulreg/watch.go", "		var pairs api.KVPairs\n		if at.there {\n", "		if at.there && pairs == nil {\n"},
+		{"consulreg/watch.go", "		pairs, err := b.list(ctx, service)\n		if err != nil {\n", "		if pairs == nil {\n			pairs, err = b.list(ctx, service)\n		}\n		if err != nil {\n"},
 	}},
 	{"a dead watch", consul, "list-and-watch", []edit{
 		{"consulreg/watch.go", "			sink.Apply(put, gone, at.version())\n", "			sink.Apply(put, gone, at.version())\n			<-ctx.Done()\n"},

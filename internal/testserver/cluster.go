@@ -52,7 +52,7 @@ func tryCluster[S Server](kind string, members, private int, newServer func(*Nod
 		c.Members = append(c.Members, s)
 	}
 	for _, n := range nodes {
-		n.members, n.peer = nodes, n.private
+		n.members = nodes
 	}
 	if members > 1 && CanIsolate {
 		if c.network, err = newNetwork(nodes); err != nil {
@@ -75,6 +75,12 @@ func startOne[S Server](kind string, private int, newServer func(*Node) S) (S, e
 		return none, err
 	}
 	return c.Members[0], nil
+}
+
+// String says what it is, and where.
+func (c *Cluster[S]) String() string {
+	n := c.Members[0].node()
+	return fmt.Sprintf("a cluster of %s %s at %s", n.kind, n.version, c.Addr())
 }
 
 // Addr is the addresses of all members for clients, separated by commas.

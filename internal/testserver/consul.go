@@ -37,6 +37,16 @@ func SharedConsul(t testing.TB) *Consul {
 	return sharedConsul.get(t)
 }
 
+var sharedConsuls = shared[*Cluster[*Consul]]{kind: "consul", start: StartConsulCluster}
+
+// SharedConsulCluster returns the cluster of three that the tests of this binary share,
+// one after the other, to fail its members: see [Cluster.Suite]. If there is none, t is
+// skipped, or fails if REGISTRY_TEST_REQUIRE lists "consul".
+func SharedConsulCluster(t testing.TB) *Cluster[*Consul] {
+	t.Helper()
+	return sharedConsuls.get(t)
+}
+
 // StartConsul starts a server that asks for no tokens, and returns when it
 // serves. The caller stops it.
 func StartConsul() (*Consul, error) { return startOne("Consul", 2, newConsul) }
@@ -84,10 +94,10 @@ func (c *Consul) command() (*exec.Cmd, error) {
 	var others []string
 	for _, m := range c.members {
 		if m != c.Node {
-			others = append(others, m.peer[1])
+			others = append(others, m.peer(c.Node)[1])
 		}
 	}
-	host, _, _ := net.SplitHostPort(c.peer[0])
+	host, _, _ := net.SplitHostPort(c.peer(c.Node)[0])
 	config := object{
 		"server": true, "bootstrap_expect": len(c.members), "retry_join": others, "retry_interval": "100ms",
 		"node_name": c.name, "data_dir": c.file("data"), "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "advertise_addr": host,
@@ -153,7 +163,7 @@ func (c *Consul) ready(ctx context.Context) error {
 
 func (c *Consul) leads(ctx context.Context) (bool, error) {
 	leader, err := c.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
-	return err == nil && len(c.peer) > 0 && leader == c.peer[0], err
+	return err == nil && len(c.private) > 0 && leader == c.peer(c.Node)[0], err
 }
 
 func (c *Consul) release() {

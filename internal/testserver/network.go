@@ -14,8 +14,10 @@ import (
 
 // A network is how the members of a cluster reach each other: through relays of
 // this process, so that they can be parted. Each member listens on 127.0.0.1, as
-// it does for clients, and the others know it by the same port of an address of
-// its own, where a relay listens, for TCP and for UDP.
+// it does for clients, and the others know it by the same port of other addresses,
+// where relays listen, for TCP and for UDP. Where each of the others can be told an
+// address of its own, a relay knows who comes; else it asks the kernel, which tells
+// only as long as the other side has not closed its connection.
 type network struct {
 	nodes   []*Node
 	closers []io.Closer
@@ -34,49 +36,65 @@ var past = time.Unix(1, 0)
 func newNetwork(nodes []*Node) (*network, error) {
 	w := &network{nodes: nodes, away: map[*Node]bool{}, pipes: map[*pipe]bool{}}
 	for i, n := range nodes {
-		n.peer = nil
-		for _, private := range n.private {
-			addr := net.JoinHostPort(fmt.Sprintf("127.0.1.%d", i+1), strconv.Itoa(port(private)))
-			if err := w.relay(n, addr, private); err != nil {
+		n.peers = map[*Node][]string{}
+		for k, other := range nodes {
+			host := fmt.Sprintf("127.0.1.%d", i+1)
+			var from *Node
+			switch {
+			case n.pairs && n == other:
+				continue
+			case n.pairs:
+				host, from = fmt.Sprintf("127.0.%d.%d", k+2, i+1), other
+			case k > 0: // the same for all
+				n.peers[other] = n.peers[nodes[0]]
+				continue
+			}
+			addrs, err := w.relay(host, from, n)
+			if err != nil {
 				w.close()
 				if errors.Is(err, syscall.EADDRINUSE) {
 					err = errPortTaken
 				}
 				return nil, fmt.Errorf("a relay to a member of a cluster: %w", err)
 			}
-			n.peer = append(n.peer, addr)
+			n.peers[other] = addrs
 		}
 	}
 	return w, nil
 }
 
-// relay forwards what others send to addr to the private address of n.
-func (w *network) relay(n *Node, addr, private string) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
+// relay forwards what comes to the private ports of to on another host, and returns
+// where that is. It comes from one member, or from any if that is nil.
+func (w *network) relay(host string, from, to *Node) (addrs []string, err error) {
+	for _, private := range to.private {
+		addr := net.JoinHostPort(host, strconv.Itoa(port(private)))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		w.closers = append(w.closers, l)
+		p, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return nil, err
+		}
+		w.closers = append(w.closers, p)
+		target, err := net.ResolveUDPAddr("udp", private)
+		if err != nil {
+			return nil, err
+		}
+		w.running.Go(func() { w.accept(l.(*net.TCPListener), from, to, private) })
+		w.running.Go(func() { w.forwardPackets(p, to, target) })
+		addrs = append(addrs, addr)
 	}
-	w.closers = append(w.closers, l)
-	p, err := net.ListenPacket("udp", addr)
-	if err != nil {
-		return err
-	}
-	w.closers = append(w.closers, p)
-	to, err := net.ResolveUDPAddr("udp", private)
-	if err != nil {
-		return err
-	}
-	w.running.Go(func() { w.accept(l.(*net.TCPListener), n, private) })
-	w.running.Go(func() { w.forwardPackets(p, n, to) })
-	return nil
+	return addrs, nil
 }
 
-func (w *network) accept(l *net.TCPListener, to *Node, private string) {
+func (w *network) accept(l *net.TCPListener, from, to *Node, private string) {
 	for {
 		c, err := l.AcceptTCP()
 		switch {
 		case err == nil:
-			w.running.Go(func() { w.connect(c, to, private) })
+			w.running.Go(func() { w.connect(c, from, to, private) })
 		case errors.Is(err, net.ErrClosed):
 			return
 		default: // out of descriptors, say: it passes
@@ -86,8 +104,10 @@ func (w *network) accept(l *net.TCPListener, to *Node, private string) {
 }
 
 // connect joins a connection of a member with one to another.
-func (w *network) connect(c *net.TCPConn, to *Node, private string) {
-	from := w.dialer(c)
+func (w *network) connect(c *net.TCPConn, from, to *Node, private string) {
+	if from == nil {
+		from = w.dialer(c)
+	}
 	if from == nil { // it has ended or given up, or is none of ours
 		reset(c)
 		return

@@ -31,7 +31,6 @@ func TestAMemberIsIsolated(t *testing.T) {
 			}
 		}
 		k.mustNotServe(t, first)
-		k.mustNotTake(t, first)
 
 		begin = time.Now()
 		c.reunite(t)
@@ -49,7 +48,6 @@ func TestAMemberIsIsolated(t *testing.T) {
 		}
 		c.isolate(t, follower)
 		k.mustNotServe(t, follower)
-		k.mustNotTake(t, follower)
 		k.mustPut(t, leader, "third")
 		c.isolate(t, leader) // now each is alone
 		for _, s := range c.members {
@@ -62,7 +60,8 @@ func TestAMemberIsIsolated(t *testing.T) {
 	})
 }
 
-// mustNotServe waits until the server answers no more.
+// mustNotServe waits until the server answers no more. Writes are not tried: some
+// would be carried out when there is a leader again.
 func (k kind) mustNotServe(t *testing.T, s testserver.Server) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
@@ -75,16 +74,5 @@ func (k kind) mustNotServe(t *testing.T, s testserver.Server) {
 		if time.Now().After(deadline) {
 			t.Fatalf("a member that is alone answers %q", got)
 		}
-	}
-}
-
-// mustNotTake checks that the server stores nothing. One that has led, and leads
-// again, could bring it later.
-func (k kind) mustNotTake(t *testing.T, s testserver.Server) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	if err := k.put(ctx, s.Addr(), "lost"); err == nil {
-		t.Fatal("a member that is alone takes a write")
 	}
 }

@@ -29,8 +29,9 @@ type Node struct {
 	name    string // its own, by which it is told from another on its port
 	addr    string
 	private []string // where it listens for the other members of a cluster
-	peer    []string // where these reach it: the same, or relays there
-	members []*Node  // of its cluster, itself among them
+	pairs   bool     // each of these can be told another address of it
+	peers   map[*Node][]string
+	members []*Node // of its cluster, itself among them
 	version string
 	dir     string // "" if somebody else runs it
 	server  Server
@@ -42,6 +43,7 @@ type Node struct {
 // A Server is a server of some kind: a [*ZooKeeper], an [*Etcd] or a [*Consul].
 // What all can do is said at [Node], which they embed.
 type Server interface {
+	String() string
 	Addr() string
 	Version() string
 	Stop()
@@ -64,6 +66,9 @@ type Server interface {
 }
 
 func (n *Node) node() *Node { return n }
+
+// String says what it is, and where.
+func (n *Node) String() string { return fmt.Sprintf("%s %s at %s", n.kind, n.version, n.addr) }
 
 // Addr is the server's host:port for clients.
 func (n *Node) Addr() string { return n.addr }
@@ -147,6 +152,14 @@ func (n *Node) process() *process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.proc
+}
+
+// peer returns where other reaches it: where it listens, or at relays there.
+func (n *Node) peer(other *Node) []string {
+	if addrs, ok := n.peers[other]; ok {
+		return addrs
+	}
+	return n.private
 }
 
 // running returns the process if it has not ended.

@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -20,10 +21,18 @@ type pipe struct {
 }
 
 // forward carries what comes from one end to the other.
+//
+// A ZooKeeper that dials another begins by telling it where it listens itself. The
+// other must not come back on a way around the relays.
 func (p *pipe) forward(src, dst int) {
 	buf := make([]byte, 32<<10)
-	for {
+	for first := src == 0; ; first = false {
 		n, end := p.ends[src].Read(buf)
+		if first {
+			for i, private := range p.from.private {
+				copy(buf, bytes.ReplaceAll(buf[:n], []byte(private), []byte(p.from.peer(p.to)[i]))) // as long
+			}
+		}
 		p.writes[dst].Lock()
 		if p.lost {
 			p.writes[dst].Unlock()
