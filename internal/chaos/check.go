@@ -16,9 +16,11 @@ const patience = time.Minute
 func (r *run) linearizable(ops []*op) time.Duration {
 	began := time.Now()
 	model := newModel(func(reg int) int { return r.regs.get(reg).client })
-	byKey := make([][]porcupine.Operation, len(r.keys))
 	for _, o := range ops {
 		o.lossy = r.losses.during(o.call, o.ret)
+	}
+	byKey := make([][]porcupine.Operation, len(r.keys))
+	for _, o := range simplify(ops) {
 		byKey[o.key] = append(byKey[o.key], porcupine.Operation{ClientId: o.client + 1, Input: o, Call: int64(o.call), Return: int64(o.ret)})
 	}
 	for k, ops := range byKey {

@@ -146,8 +146,11 @@ func effect(s state, o *op, clientOf func(reg int) int) []state {
 		}
 		return []state{s}
 	case opSuperseded:
-		if s.cur != reg {
+		switch {
+		case s.cur != reg:
 			return []state{s.without(reg)}
+		case free: // by one that nobody has seen
+			return []state{s.empty().without(reg)}
 		}
 	case opRemove:
 		return []state{s.empty()}
