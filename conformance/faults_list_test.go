@@ -161,6 +161,9 @@ var faults = []struct {
 	{"no watch on what the session holds", zookeeper, "deleted-by-others", []edit{
 		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
 	}},
+	{"a session taken for lost confirms what was withdrawn", zookeeper, "withdrawn-while-servers-are-away", []edit{
+		{"session.go", "			e.left = errUnended\n", "			e.left = nil\n"},
+	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
 		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},

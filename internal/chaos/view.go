@@ -56,6 +56,8 @@ func (v *view) take(snap registry.Snapshot, now time.Duration) {
 	}
 	if !v.first {
 		switch {
+		case len(set) == 0 && len(v.set) > 0 && snap.Err == nil && r.losses.during(now, now) == ^uint64(0):
+			r.counts.add("emptied-by-servers", 1) // they may have ended all sessions, once they were back
 		case len(set) == 0 && len(v.set) > 0:
 			r.violated("%s: the set was emptied (%v) while clients that never withdraw are registered; before: %v (%v)", who, snap.Err, v.set, v.last.Err)
 		case snap.Confirmed.Before(v.last.Confirmed):
@@ -66,6 +68,8 @@ func (v *view) take(snap registry.Snapshot, now time.Duration) {
 		old, had := v.set[id]
 		reg := r.regs.get(s.reg)
 		switch over := time.Duration(reg.over.Load()); {
+		case had && old.reg == s.reg && old.ver > s.ver && reg.client != v.c.n:
+			r.counts.add("older-metadata-for-others", 1) // promised is that this is not so for the owner
 		case had && old.reg == s.reg && old.ver > s.ver:
 			r.violated("%s: metadata of %s r%d went back from v%d to v%d", who, id, s.reg, old.ver, s.ver)
 		case (!had || old.reg != s.reg) && v.ever[seen{s.reg, 0}] && over > 0 && over+r.w.ttl < now:
