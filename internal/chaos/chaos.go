@@ -108,11 +108,15 @@ func Run(t testing.TB, cfg Config) *Violation {
 	var wg sync.WaitGroup
 	background, end := context.WithCancel(r.ctx)
 	wg.Go(func() { r.losses.watchStalls(background, r.w.ttl/8, r.now) })
+	if r.w.cluster != nil {
+		wg.Go(func() { r.watchServers(background, r.w.ttl/8) })
+	}
 	samples := newSamples(cfg.Dir)
 	wg.Go(func() { samples.collect(background, r.now) })
 	for _, c := range r.clients {
 		wg.Go(func() { c.drive(background) })
 	}
+	r.assemble()
 	for n := cfg.Round; r.ctx.Err() == nil && time.Since(r.began) < cfg.Duration; n++ {
 		r.n = n
 		if cfg.Faults > 0 {

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -112,4 +113,28 @@ func (l *losses) seenStalls() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stalls
+}
+
+// drop takes back a span: nothing was wrong.
+func (l *losses) drop(s *span) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = slices.DeleteFunc(l.all, func(o *span) bool { return o == s })
+}
+
+// watchServers writes to the registry, past all links, and takes a write that needs more
+// than limit for a fault that may cost anybody the session: the servers are slow.
+func (r *run) watchServers(ctx context.Context, limit time.Duration) {
+	canary := key{"canary", "canary", -1}
+	for m := 0; pause(ctx, 300*time.Millisecond); m = (m + 1) % r.w.cluster.size() {
+		began := r.now()
+		s := r.losses.begin(-1, began)
+		err := r.w.plant(m, canary, []byte("x"))
+		if took := r.now() - began; err == nil && took < limit {
+			r.losses.drop(s)
+		} else {
+			r.losses.end(s, r.now()+recovery)
+			r.counts.add("slow-servers", 1)
+		}
+	}
 }

@@ -7,6 +7,29 @@ import (
 	"github.com/go-rollcall/registry"
 )
 
+// assemble waits until every client has registered the record that it alone registers.
+func (r *run) assemble() {
+	for deadline := r.now() + time.Minute; ; {
+		r.gate.Lock()
+		missing := -1
+		for _, c := range r.clients {
+			if c.handles[services*contended+c.n] == nil {
+				missing = c.n
+			}
+		}
+		r.gate.Unlock()
+		if missing < 0 {
+			return
+		}
+		if r.now() > deadline {
+			r.violated("client %d has not registered in a minute, with nothing wrong", missing)
+		}
+		if !r.wait(100 * time.Millisecond) {
+			return
+		}
+	}
+}
+
 // round is one round: a storm, its end, the settling, and a calm in which clients
 // operate and nothing may be lost.
 func (r *run) round(samples *samples) {
