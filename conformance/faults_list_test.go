@@ -1,12 +1,7 @@
 package conformance_test
 
 // faults are what goes wrong in registries, and the case that is meant for each.
-var faults = []struct {
-	name   string
-	in     string // which tests run on it
-	caught string // by this case
-	edits  []edit
-}{
+var faults = []fault{
 	// In the root package, where every backend would have it.
 	{"no registration after the session expired", bubbles, "session-killed", []edit{
 		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},

@@ -117,6 +117,13 @@ func (w *network) connect(c *net.TCPConn, from, to *Node, private string) {
 		return
 	}
 	s, err := net.Dial("tcp", private)
+	// Who finds that nobody listens tries again. Here it has been let in already, and
+	// would take an end for the other's: a ZooKeeper that has been chosen to lead, and
+	// does not listen yet, would then wait for it for initLimit.
+	for tries := 0; err != nil && tries < 100 && to.running() != nil && !p.over(); tries++ {
+		time.Sleep(10 * time.Millisecond)
+		s, err = net.Dial("tcp", private)
+	}
 	if err != nil {
 		p.fail()
 		return

@@ -66,6 +66,13 @@ func (p *pipe) lose() {
 	p.lost = true
 }
 
+// over reports whether nothing is to pass any more.
+func (p *pipe) over() bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.lost || !p.w.pipes[p]
+}
+
 // fail breaks a pipe that has failed, unless nobody is to hear of it.
 func (p *pipe) fail() {
 	p.w.mu.Lock()
