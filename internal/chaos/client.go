@@ -174,10 +174,8 @@ func (c *client) register(ctx context.Context, k int) {
 	begun := &op{kind: opRegister, key: k, client: c.n, regs: []int{reg.n}, call: call, ret: ret}
 	all := []*op{begun}
 	// What is not answered is written once more, and takes over once more.
-	for _, least := range []time.Duration{25 * time.Millisecond, time.Second} {
-		if ret-call > least {
-			all = append(all, &op{kind: opAgain, key: k, client: c.n, regs: begun.regs, maybe: true, call: call, ret: ret})
-		}
+	if ret-call > registry.MaxBackoff/100 { // the shortest pause is more
+		all = append(all, &op{kind: opAgain, key: k, client: c.n, regs: begun.regs, maybe: true, call: call, ret: ret})
 	}
 	if old != nil {
 		old.over.Store(int64(ret))

@@ -3,6 +3,7 @@ package chaos
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -179,6 +180,11 @@ func newModel(clientOf func(reg int) int) porcupine.Model {
 				next = append(next, n)
 			}
 			return next
+		},
+		Hash: func(s any) uint64 {
+			h := fnv.New64a()
+			fmt.Fprint(h, s.(state).cur, s.(state).ver, s.(state).live)
+			return h.Sum64()
 		},
 		DescribeOperation: func(input, _ any) string { return input.(*op).String() },
 		DescribeState:     func(s any) string { return s.(state).String() },
