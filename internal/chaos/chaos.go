@@ -101,7 +101,7 @@ func Run(t testing.TB, cfg Config) *Violation {
 	r.logs = newLogs(cfg.Dir)
 	defer r.logs.close()
 	r.w = newWorld(t, cfg.Backend)
-	before := r.w.sessions()
+	before := r.sessions()
 	for n := range cfg.Clients {
 		r.clients = append(r.clients, newClient(r, n))
 	}

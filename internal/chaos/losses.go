@@ -122,10 +122,12 @@ func (l *losses) drop(s *span) {
 	l.all = slices.DeleteFunc(l.all, func(o *span) bool { return o == s })
 }
 
+// canary is the record that is written to see whether the servers can.
+var canary = key{"canary", "canary", -1}
+
 // watchServers writes to the registry, past all links, and takes a write that needs more
 // than limit for a fault that may cost anybody the session: the servers are slow.
 func (r *run) watchServers(ctx context.Context, limit time.Duration) {
-	canary := key{"canary", "canary", -1}
 	for m := 0; pause(ctx, 300*time.Millisecond); m = (m + 1) % r.w.cluster.size() {
 		began := r.now()
 		s := r.losses.begin(-1, began)

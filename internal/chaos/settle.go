@@ -186,6 +186,18 @@ func (r *run) tidy() {
 	}
 }
 
+// sessions counts those that the servers hold, once every administrator has its own.
+func (r *run) sessions() int {
+	if r.w.cluster != nil {
+		for m := range r.w.cluster.size() {
+			if err := r.w.plant(m, canary, []byte("x")); err != nil {
+				r.t.Fatalf("a write to a server with nothing wrong: %v", err)
+			}
+		}
+	}
+	return r.w.sessions()
+}
+
 // leave closes all clients, after which nothing of them may be left.
 func (r *run) leave(before int) {
 	failed := r.ctx.Err() != nil
