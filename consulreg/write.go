@@ -1,6 +1,7 @@
 package consulreg
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,18 +14,18 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// batch bounds a transaction: a record is two operations, of which there may be 128, and a request may have 512 KiB, in which values are written in base64.
-// Of 10,000 registrations it makes 22,000 a second with 4 requests in flight, 24,000
-// with 8, and 26,000 with 16 or with 32.
-var batch = registry.Batch{Records: 64, Bytes: 256 << 10, InFlight: 16}
+// batch bounds a transaction: a record is two operations, and a third where it is the
+// only one of its service, of which there may be 128, and a request may have 512 KiB, in
+// which values are written in base64.
+var batch = registry.Batch{Records: 42, Bytes: 256 << 10, InFlight: 16}
 
 // Put locks each key, which also sets its value, and changes nothing if it is ours with
 // that value. If one is not as it was taken to be, all of the transaction are read, and
 // then taken over or left alone.
 //
-// Each writing is bound to the index that it replaces, or to there being none: a server
-// keeps a request for seconds while there is no leader, and one that was given up would
-// otherwise be carried out after others that followed it.
+// Each writing is bound to the index that it replaces, or to there being none and to the
+// fence: a server keeps a request for seconds while there is no leader, and one that was
+// given up would otherwise be carried out after others that followed it.
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
 	return s.write(ctx, recs, s.planPut, func(_ registry.Record, index uint64) (*api.KVPair, bool) {
 		if index == 0 { // most likely there is none
@@ -76,8 +77,9 @@ func (s *session) planDelete(_ registry.Record, key string, old *api.KVPair) ([]
 // write makes batches of recs. At first it plans on what assume says of a record
 // that was ours as of index, and reads only those of which that says nothing.
 func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, assume func(rec registry.Record, index uint64) (*api.KVPair, bool)) []error {
+	fault := s.moveFences(ctx, recs)
 	return batch.Write(recs, func(recs []registry.Record, again bool, errs []error) (refused []int) {
-		err := s.state()
+		err := cmp.Or(s.state(), fault)
 		old := map[string]*api.KVPair{}
 		keys := make([]string, len(recs))
 		var unknown []string
@@ -102,7 +104,8 @@ func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, 
 			return nil
 		}
 		var ops []*api.KVTxnOp
-		var of []int // the record that an operation is for
+		var of []int // the record that an operation is for; -1: a fence
+		fenced := map[string]bool{}
 		for i, rec := range recs {
 			there, ok := old[keys[i]]
 			if !ok {
@@ -111,6 +114,10 @@ func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, 
 			}
 			var some []*api.KVTxnOp
 			some, errs[i] = plan(rec, keys[i], there)
+			if there == nil && len(some) > 0 && !fenced[rec.Service] {
+				fenced[rec.Service] = true
+				ops, of = append(ops, s.fenced(rec.Service)), append(of, -1)
+			}
 			for _, op := range some {
 				ops, of = append(ops, op), append(of, i)
 			}
@@ -127,8 +134,12 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 	}
 	written, why, err := s.b.transact(ctx, ops)
 	if err != nil {
-		for _, i := range of {
-			errs[i] = err
+		for n, i := range of {
+			if i >= 0 {
+				errs[i] = err
+			} else {
+				s.doubt(ops[n].Key)
+			}
 		}
 		return nil
 	}
@@ -143,7 +154,14 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 		return nil
 	}
 	for n, i := range of {
-		switch err := why[n]; {
+		err := why[n]
+		if i < 0 {
+			if err != nil { // a move that was not answered has been made, late
+				s.doubt(ops[n].Key)
+			}
+			continue
+		}
+		switch {
 		case errors.Is(err, registry.ErrSessionLost):
 			errs[i] = s.ended(err)
 		case err != nil:
@@ -153,7 +171,7 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 		}
 	}
 	for n, i := range of {
-		if (n == 0 || of[n-1] != i) && !forGood(errs[i]) {
+		if i >= 0 && (n == 0 || of[n-1] != i) && !forGood(errs[i]) {
 			refused = append(refused, i)
 		}
 	}
