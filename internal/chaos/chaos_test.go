@@ -3,6 +3,7 @@ package chaos
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -47,11 +48,15 @@ func TestChaos(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				var err error
 				if cfg.Dir == "" {
-					var err error
-					if cfg.Dir, err = os.MkdirTemp("", "chaos-"+backend+"-"); err != nil {
-						t.Fatal(err)
-					}
+					cfg.Dir, err = os.MkdirTemp("", "chaos-"+backend+"-")
+				} else {
+					cfg.Dir = filepath.Join(cfg.Dir, backend)
+					err = os.MkdirAll(cfg.Dir, 0o755)
+				}
+				if err != nil {
+					t.Fatal(err)
 				}
 				t.Logf("seed %d, %v, files in %s", cfg.Seed, cfg.Duration, cfg.Dir)
 				v := Run(t, cfg)

@@ -66,24 +66,6 @@ func (l *losses) during(call, ret time.Duration) (clients uint64) {
 	return clients
 }
 
-// forget drops what ended before a time.
-func (l *losses) forget(before time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	keep := func(spans []*span) (rest []*span) {
-		for _, s := range spans {
-			if s.to == 0 || s.to >= before {
-				rest = append(rest, s)
-			}
-		}
-		return rest
-	}
-	l.all = keep(l.all)
-	for n := range l.byClient {
-		l.byClient[n] = keep(l.byClient[n])
-	}
-}
-
 // watchStalls takes a machine that stands still for more than limit for a fault that
 // may cost anybody the session, since renewals were late by as much.
 func (l *losses) watchStalls(ctx context.Context, limit time.Duration, now func() time.Duration) {
