@@ -15,6 +15,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"testing"
 	"time"
@@ -60,6 +63,7 @@ type run struct {
 	logs    *logs
 	counts  counts
 	n       int // of the round that is under way
+	dumped  sync.Once
 
 	ctx  context.Context // ends with the first violation, or the run
 	stop context.CancelCauseFunc
@@ -140,6 +144,13 @@ func (r *run) now() time.Duration { return time.Since(r.began) }
 // violated notes a violation, which ends the run if it is the first.
 func (r *run) violated(format string, args ...any) {
 	r.stop(&Violation{r.now(), r.n, fmt.Sprintf(format, args...)})
+	r.logs.say("VIOLATED: "+format, args...)
+	r.dumped.Do(func() {
+		if f, err := os.Create(filepath.Join(r.cfg.Dir, "goroutines.txt")); err == nil {
+			defer f.Close()
+			_ = pprof.Lookup("goroutine").WriteTo(f, 2)
+		}
+	})
 }
 
 // wait returns after d, or sooner if the run ends.

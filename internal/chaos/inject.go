@@ -18,7 +18,9 @@ func (r *run) inject(faults []Fault) {
 		if f.Kind.layer() != serverLayer {
 			wg.Go(func() {
 				if r.wait(began + f.At - r.now()) {
+					r.logs.say("%v: begins", f)
 					i.hurtClient(f)
+					r.logs.say("%v: over", f)
 				}
 			})
 		}
@@ -27,9 +29,11 @@ func (r *run) inject(faults []Fault) {
 		// One after the other: what ends a fault may take longer than it was given.
 		for _, f := range faults {
 			if f.Kind.layer() == serverLayer && r.wait(began+f.At-r.now()) {
+				r.logs.say("%v: begins", f)
 				if err := attempt(r.t, func(testing.TB) { i.hurtServers(f) }); err != nil {
 					r.violated("the servers, and not the library: %v: %v", f, err)
 				}
+				r.logs.say("%v: over", f)
 			}
 		}
 	})

@@ -85,6 +85,10 @@ func (l *logs) round(n int, faults []Fault, now time.Duration) {
 	}
 }
 
+func (l *logs) say(format string, args ...any) {
+	fmt.Fprintf(l, "time=%s "+format+"\n", append([]any{time.Now().Format("2006-01-02T15:04:05.000Z")}, args...)...)
+}
+
 func (l *logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -99,7 +99,7 @@ func (r *run) wrong(fresh registry.Registry) string {
 			}
 			at := r.keys[k]
 			if was, twice := want[at.service][at.id]; twice {
-				return fmt.Sprintf("%v: r%d and r%d both take themselves for registered", at, was.reg, h.n)
+				return fmt.Sprintf("%v: r%d of client %d and r%d of client %d both take themselves for registered", at, was.reg, r.regs.get(was.reg).client, h.n, c.n)
 			}
 			want[at.service][at.id] = seen{h.n, h.ver}
 			if err := h.Err(); err != nil {
@@ -117,7 +117,7 @@ func (r *run) wrong(fresh registry.Registry) string {
 		if err != nil {
 			return err.Error()
 		}
-		if d := difference(found, want); d != "" {
+		if d := r.difference(found, want); d != "" {
 			return "lookup of " + service + " by a fresh client: " + d
 		}
 		r.looked(-1, service, list, call, r.now())
@@ -125,7 +125,7 @@ func (r *run) wrong(fresh registry.Registry) string {
 	for _, c := range r.clients {
 		for _, v := range c.views {
 			v.mu.Lock()
-			d, err, first := difference(v.set, want[v.service]), v.last.Err, v.first
+			d, err, first := r.difference(v.set, want[v.service]), v.last.Err, v.first
 			v.mu.Unlock()
 			switch who := fmt.Sprintf("client %d, watching %s", c.n, v.service); {
 			case first:
@@ -140,18 +140,18 @@ func (r *run) wrong(fresh registry.Registry) string {
 	return ""
 }
 
-func difference(found, want map[string]seen) string {
+func (r *run) difference(found, want map[string]seen) string {
 	for id, w := range want {
 		switch f, there := found[id]; {
 		case !there:
-			return fmt.Sprintf("%s is missing, and r%d v%d is wanted", id, w.reg, w.ver)
+			return fmt.Sprintf("%s is missing, and r%d v%d of client %d is wanted", id, w.reg, w.ver, r.regs.get(w.reg).client)
 		case f != w:
 			return fmt.Sprintf("%s is r%d v%d, and r%d v%d is wanted", id, f.reg, f.ver, w.reg, w.ver)
 		}
 	}
 	for id, f := range found {
 		if _, wanted := want[id]; !wanted {
-			return fmt.Sprintf("%s r%d v%d is there, and nobody wants it", id, f.reg, f.ver)
+			return fmt.Sprintf("%s r%d v%d of client %d is there, and nobody wants it", id, f.reg, f.ver, r.regs.get(f.reg).client)
 		}
 	}
 	return ""
