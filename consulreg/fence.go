@@ -53,12 +53,14 @@ func (s *session) doubt(fence string) {
 	s.fence(service).doubts = true
 }
 
-// moveFences shuts out what was asked for and not answered in the services of recs.
-func (s *session) moveFences(ctx context.Context, recs []registry.Record) error {
+// moveFences shuts out what was asked for and not answered in the services of recs, and
+// returns why it could not, by service.
+func (s *session) moveFences(ctx context.Context, recs []registry.Record) map[string]error {
+	faults := map[string]error{}
 	for _, rec := range recs {
 		s.mu.Lock()
 		f := s.fence(rec.Service)
-		doubts := f.doubts
+		doubts := f.doubts && faults[rec.Service] == nil
 		if doubts {
 			f.moves++ // another value each time, or its index stays
 		}
@@ -72,9 +74,11 @@ func (s *session) moveFences(ctx context.Context, recs []registry.Record) error 
 			err = why
 		}
 		if errors.Is(err, registry.ErrSessionLost) {
-			return s.ended(err)
-		} else if err != nil {
-			return err
+			err = s.ended(err)
+		}
+		if err != nil {
+			faults[rec.Service] = err
+			continue
 		}
 		s.mu.Lock()
 		if p := written[move.Key]; p != nil {
@@ -82,5 +86,5 @@ func (s *session) moveFences(ctx context.Context, recs []registry.Record) error 
 		}
 		s.mu.Unlock()
 	}
-	return nil
+	return faults
 }

@@ -1,7 +1,6 @@
 package consulreg
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -77,9 +76,9 @@ func (s *session) planDelete(_ registry.Record, key string, old *api.KVPair) ([]
 // write makes batches of recs. At first it plans on what assume says of a record
 // that was ours as of index, and reads only those of which that says nothing.
 func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, assume func(rec registry.Record, index uint64) (*api.KVPair, bool)) []error {
-	fault := s.moveFences(ctx, recs)
+	faults := s.moveFences(ctx, recs)
 	return batch.Write(recs, func(recs []registry.Record, again bool, errs []error) (refused []int) {
-		err := cmp.Or(s.state(), fault)
+		err := s.state()
 		old := map[string]*api.KVPair{}
 		keys := make([]string, len(recs))
 		var unknown []string
@@ -110,6 +109,9 @@ func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, 
 			there, ok := old[keys[i]]
 			if !ok {
 				errs[i] = s.b.unreadable(keys[i])
+				continue
+			}
+			if errs[i] = faults[rec.Service]; errs[i] != nil {
 				continue
 			}
 			var some []*api.KVTxnOp
