@@ -2,6 +2,7 @@ package consulreg_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"io"
@@ -17,12 +18,11 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// A laggard is a network that keeps what is written to it for as long as it is told to,
-// beyond the end of the connection: as a server does that has read a request and cannot
-// carry it out yet.
+// A laggard is a network that keeps a request of a kind, beyond the end of the
+// connection: as a server does that has read it and cannot carry it out yet.
 type laggard struct {
 	mu   sync.Mutex
-	keep bool
+	keep string // what is in such a request; "" if there is none
 	kept []byte
 }
 
@@ -39,23 +39,18 @@ func (l *laggard) dial(ctx context.Context, network, addr string) (net.Conn, err
 func (c *laggardConn) Write(p []byte) (int, error) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	if c.l.keep {
-		c.l.kept = append(c.l.kept, p...)
+	if c.l.keep != "" && bytes.Contains(p, []byte(c.l.keep)) {
+		c.l.kept = bytes.Clone(p)
 		return len(p), nil
 	}
 	return c.Conn.Write(p)
 }
 
-func (l *laggard) begin() {
+// keeps has requests kept that have something in them, and none if that is "".
+func (l *laggard) keeps(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.keep, l.kept = true, nil
-}
-
-func (l *laggard) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.keep = false
+	l.keep = what
 }
 
 // deliver lets the server carry out what was kept.
@@ -94,6 +89,11 @@ func TestLateRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close(context.Background())
+	other, err := b.NewSession(t.Context(), 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
 	rec := func(n string) registry.Record {
 		return registry.Record{Service: "svc", ID: "x", Value: []byte(`{"addr":"h:1","meta":{"n":"` + n + `"},"owner":"o"}`), Owner: "o"}
 	}
@@ -109,15 +109,15 @@ func TestLateRequest(t *testing.T) {
 			}
 		}
 	}
-	late := func(what string, r registry.Record) {
+	late := func(what, verb string, r registry.Record) {
 		t.Helper()
-		l.begin()
+		l.keeps(`"Verb":"` + verb)
+		defer l.keeps("")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		if err := s.Put(ctx, []registry.Record{r})[0]; err == nil {
 			t.Fatalf("%s: there was an answer", what)
 		}
-		l.end()
 	}
 	is := func(when, want string) {
 		t.Helper()
@@ -131,16 +131,27 @@ func TestLateRequest(t *testing.T) {
 		}
 	}
 	for range 2 { // the fence moves for the first time, and then again
-		late("create", rec("1"))
+		late("create", "lock", rec("1"))
 		write("delete", s.Delete, rec("1"))
 		l.deliver(t, server.Addr())
 		is("a creation after the deletion", "")
 
 		write("create", s.Put, rec("2"))
-		late("update", rec("3"))
+		late("update", "lock", rec("3"))
 		write("update", s.Put, rec("4"))
 		l.deliver(t, server.Addr())
 		is("an update after the next", string(rec("4").Value))
 		write("delete", s.Delete, rec("4"))
+
+		if err := other.Put(t.Context(), []registry.Record{rec("5")})[0]; err != nil {
+			t.Fatal(err)
+		}
+		late("take over", "delete", rec("6"))
+		if err := other.Delete(t.Context(), []registry.Record{rec("5")})[0]; err != nil {
+			t.Fatal(err)
+		}
+		write("delete", s.Delete, rec("6"))
+		l.deliver(t, server.Addr())
+		is("a takeover after the deletion", "")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// batch bounds a transaction: a record is two operations, and a third where it is the
-// only one of its service, of which there may be 128, and a request may have 512 KiB, in
+// batch bounds a transaction: a record is three operations at the most, its share of a
+// fence included, of which there may be 128, and a request may have 512 KiB, in
 // which values are written in base64.
 var batch = registry.Batch{Records: 42, Bytes: 256 << 10, InFlight: 16}
 
@@ -61,9 +61,9 @@ func (s *session) planPut(rec registry.Record, key string, old *api.KVPair) ([]*
 	case !rec.TakeOver && registry.OwnerOf(old.Value) != rec.Owner:
 		return nil, fmt.Errorf("%w (session %s holds it: %.200q)", registry.ErrSuperseded, old.Session, old.Value)
 	}
-	// A lock cannot be taken from another session, but both in one transaction are
-	// one change, to readers too.
-	return []*api.KVTxnOp{{Verb: api.KVDeleteCAS, Key: key, Index: old.ModifyIndex}, lock}, nil
+	// A lock cannot be taken from another session, but all in one transaction are one
+	// change, to readers too. A delete-cas would not do: it is content with no key at all.
+	return []*api.KVTxnOp{{Verb: api.KVCheckIndex, Key: key, Index: old.ModifyIndex}, {Verb: api.KVDelete, Key: key}, lock}, nil
 }
 
 func (s *session) planDelete(_ registry.Record, key string, old *api.KVPair) ([]*api.KVTxnOp, error) {
