@@ -31,8 +31,8 @@ func newZooKeeperWorld(t testing.TB) *world {
 		expire: func(m int, l link, _ registry.Backend) error {
 			return attempt(t, func(t testing.TB) { c.Members[m].Admin(t).EndSession(t, l.(*network).greetings()...) })
 		},
-		sessions: func() int { return c.Members[c.leader()].Sessions(t) },
-		cluster:  c,
+		sessions: func() int { return c.Members[c.leader()].Sessions(t) }, admins: len(c.Members),
+		cluster: c,
 	}
 }
 
@@ -80,8 +80,8 @@ func newConsulWorld(t testing.TB) *world {
 		expire: func(m int, _ link, b registry.Backend) error {
 			return attempt(t, func(t testing.TB) { c.Members[m].Admin(t).EndSession(t, newest(b)...) })
 		},
-		sessions: func() int { return c.Members[0].Sessions(t) },
-		cluster:  c,
+		sessions: func() int { return c.Members[0].Sessions(t) }, admins: len(c.Members),
+		cluster: c,
 	}
 }
 

@@ -105,7 +105,6 @@ func Run(t testing.TB, cfg Config) *Violation {
 	r.logs = newLogs(cfg.Dir)
 	defer r.logs.close()
 	r.w = newWorld(t, cfg.Backend)
-	before := r.sessions()
 	for n := range cfg.Clients {
 		r.clients = append(r.clients, newClient(r, n))
 	}
@@ -130,7 +129,7 @@ func Run(t testing.TB, cfg Config) *Violation {
 	}
 	end()
 	wg.Wait()
-	r.leave(before)
+	r.leave()
 	samples.finish(t)
 	r.report()
 	var v *Violation

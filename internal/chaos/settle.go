@@ -186,20 +186,8 @@ func (r *run) tidy() {
 	}
 }
 
-// sessions counts those that the servers hold, once every administrator has its own.
-func (r *run) sessions() int {
-	if r.w.cluster != nil {
-		for m := range r.w.cluster.size() {
-			if err := r.w.plant(m, canary, []byte("x")); err != nil {
-				r.t.Fatalf("a write to a server with nothing wrong: %v", err)
-			}
-		}
-	}
-	return r.w.sessions()
-}
-
 // leave closes all clients, after which nothing of them may be left.
-func (r *run) leave(before int) {
+func (r *run) leave() {
 	failed := r.ctx.Err() != nil
 	for _, c := range r.clients {
 		if err := c.close(); err != nil && !failed {
@@ -222,11 +210,11 @@ func (r *run) leave(before int) {
 	deadline := r.now() + r.w.settling()
 	for {
 		n := r.w.sessions()
-		if n <= before {
+		if n <= r.w.admins {
 			return
 		}
 		if r.now() > deadline || !r.wait(100*time.Millisecond) {
-			r.violated("after all clients were closed the servers have %d sessions, and had %d before", n, before)
+			r.violated("after all clients were closed the servers have %d sessions, and the administrators %d", n, r.w.admins)
 			return
 		}
 	}

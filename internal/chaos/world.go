@@ -27,8 +27,10 @@ type world struct {
 	plant  func(member int, k key, value []byte) error
 	remove func(member int, k key) error
 	expire func(member int, l link, b registry.Backend) error
-	// sessions counts those that the servers hold.
+	// sessions counts those that the servers hold, of which the administrators may have
+	// some.
 	sessions func() int
+	admins   int
 
 	cluster cluster                // nil in memory
 	compact func(member int) error // nil where the server keeps no history
