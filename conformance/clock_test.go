@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/go-rollcall/registry/internal/plant"
 )
 
 // jump has the wall clock of a program leap by an hour, forth and back each second or
@@ -19,7 +21,7 @@ var jump = edit{
 // (promise 23). That deadlines by the wall clock are noticed there shows in
 // TestSuiteBites.
 func TestWallClockJumps(t *testing.T) {
-	list := overlay(t, []edit{jump})
+	list := plant.Overlay(t, "..", []edit{jump})
 	for _, run := range []string{
 		"^TestInBubbles$",
 		"^TestInRealTime$/^(short-break|dead-owner|frozen-owner|owner-learns-that-it-is-cut-off|one-lost-renewal|long-outage|outage|half-open|deregister-in-outage|close-in-outage|server-dies)$",

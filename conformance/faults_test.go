@@ -1,16 +1,15 @@
 package conformance_test
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/go-rollcall/registry/internal/plant"
 	"github.com/go-rollcall/registry/internal/testserver"
 )
 
@@ -25,9 +24,7 @@ const (
 	consul    = "./consulreg TestConformance"
 )
 
-// An edit makes one thing wrong: in file, old, which is there once, becomes new. A file
-// of the standard library begins with GOROOT.
-type edit struct{ file, old, new string }
+type edit = plant.Edit
 
 // A fault is what goes wrong in a registry.
 type fault struct {
@@ -48,7 +45,7 @@ func TestSuiteBites(t *testing.T) {
 			t.Parallel()
 			builds <- struct{}{}
 			defer func() { <-builds }()
-			args := []string{"test", "-count=1", "-vet=off", "-ldflags=-s -w", "-timeout=90s", "-overlay=" + overlay(t, f.edits)}
+			args := []string{"test", "-count=1", "-vet=off", "-ldflags=-s -w", "-timeout=90s", "-overlay=" + plant.Overlay(t, "..", f.edits)}
 			args = append(args, "-run=^"+test+"$/^"+f.caught+"$", pkg)
 			cmd := exec.Command("go", args...)
 			cmd.Dir = ".."
@@ -67,52 +64,4 @@ func TestSuiteBites(t *testing.T) {
 			}
 		})
 	}
-}
-
-// goroot is where the sources of the standard library are.
-func goroot(t *testing.T) string {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// overlay writes the edited files, and the list of them that go wants.
-func overlay(t *testing.T, edits []edit) string {
-	dir := t.TempDir()
-	replace := map[string]string{}
-	for i, e := range edits {
-		path, err := filepath.Abs(filepath.Join("..", e.file))
-		if file, ok := strings.CutPrefix(e.file, "GOROOT"); ok {
-			path = goroot(t) + file
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		from := path
-		if replace[path] != "" {
-			from = replace[path] // edited before
-		}
-		src, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(src), e.old); n != 1 {
-			t.Fatalf("edit %d: %s has this %d times, want once:\n%s", i, e.file, n, e.old)
-		}
-		replace[path] = filepath.Join(dir, strings.ReplaceAll(e.file, "/", "_"))
-		if err := os.WriteFile(replace[path], []byte(strings.Replace(string(src), e.old, e.new, 1)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(name, list, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return name
 }

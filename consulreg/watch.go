@@ -166,8 +166,9 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		} else {
 			quiet = min(max(2*quiet, minPause), maxPause)
 		}
-		// Where there are many changes, half of the time goes into reading.
-		if err := pause(ctx, max(time.Since(began), minPause, quiet)); err != nil {
+		// Where there are many changes, half of the time goes into reading, if that is not slow
+		// for another reason.
+		if err := pause(ctx, max(min(time.Since(began), inspectPause), minPause, quiet)); err != nil {
 			return err
 		}
 		news = false
