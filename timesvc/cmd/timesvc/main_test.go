@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-rollcall/registry"
 )
 
 // An output collects what a command writes, and lets a test wait for it.
@@ -104,6 +106,7 @@ func TestGetJSON(t *testing.T) {
 	url := "mem://" + t.Name()
 	addrs := serveOn(t, url)
 	var stdout, stderr bytes.Buffer
+	begin := time.Now()
 	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "5", "--interval", "1ms", "--output", "json"}, &stdout, &stderr); s != exitOK {
 		t.Errorf("status %d, stderr:\n%s", s, &stderr)
 	}
@@ -113,7 +116,8 @@ func TestGetJSON(t *testing.T) {
 		if err := dec.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		if r.Request != k || r.Addr != addrs[0] && r.Addr != addrs[1] || !strings.HasPrefix(r.Answer, r.Addr+": ") || r.Tries != 1 || r.LatencyMS <= 0 || r.Error != "" {
+		if r.Request != k || r.Addr != addrs[0] && r.Addr != addrs[1] || !strings.HasPrefix(r.Answer, r.Addr+": ") || r.Tries != 1 || r.LatencyMS <= 0 || r.Error != "" ||
+			r.Start.Before(begin.Round(0)) || r.Start.After(time.Now()) || len(r.Failed) > 0 {
 			t.Errorf("request %d: %+v", k, r)
 		}
 	}
@@ -126,6 +130,47 @@ func TestGetJSON(t *testing.T) {
 	}
 	if dec.More() {
 		t.Error("there is something after the summary")
+	}
+}
+
+// A server that cannot be reached is asked now and then, and named.
+func TestGetNamesWhoFailed(t *testing.T) {
+	url := "mem://" + t.Name()
+	addrs := serveOn(t, url)
+	reg, err := registry.Open(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reg.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	l.Close()
+	if _, err := reg.Register(t.Context(), registry.Instance{Service: "go_servers", Addr: nobody}); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "40", "--interval", "0s", "--output", "json"}, &stdout, &stderr); s != exitOK {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+	named := 0
+	for line := range bytes.Lines(stdout.Bytes()) {
+		var r jsonRequest
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Failed) != max(r.Tries-1, 0) || len(r.Failed) > 0 && (r.Failed[0].Addr != nobody || !strings.Contains(r.Failed[0].Error, "refused")) {
+			t.Errorf("%s", line)
+		}
+		named += len(r.Failed)
+		if r.Addr == nobody || r.Addr != "" && r.Addr != addrs[0] && r.Addr != addrs[1] {
+			t.Errorf("answered by %s", r.Addr)
+		}
+	}
+	if named == 0 {
+		t.Error("in 40 requests the server that is not there was never asked")
 	}
 }
 
