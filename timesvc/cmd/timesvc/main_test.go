@@ -8,62 +8,20 @@ import (
 	"net"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/internal/testserver"
 )
-
-// An output collects what a command writes, and lets a test wait for it.
-type output struct {
-	mu      sync.Mutex
-	b       bytes.Buffer
-	changed chan struct{}
-}
-
-func newOutput() *output { return &output{changed: make(chan struct{})} }
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.changed)
-	o.changed = make(chan struct{})
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// await returns the submatches of the first match of re.
-func (o *output) await(t *testing.T, re string) []string {
-	t.Helper()
-	limit := time.After(20 * time.Second)
-	for {
-		o.mu.Lock()
-		m, changed := regexp.MustCompile(re).FindStringSubmatch(o.b.String()), o.changed
-		o.mu.Unlock()
-		if m != nil {
-			return m
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("no %q in:\n%s", re, o)
-		}
-	}
-}
 
 // serveOn runs serve on two free ports until the test ends, and returns their
 // addresses once they are announced.
 func serveOn(t *testing.T, url string) []string {
 	ctx, cancel := context.WithCancel(context.Background())
-	logs, status := newOutput(), make(chan int, 1)
+	logs, status := new(testserver.Output), make(chan int, 1)
 	go func() {
 		status <- run(ctx, []string{"serve", "--registry", url, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--drain", "0s"}, io.Discard, logs)
 	}()
@@ -73,7 +31,7 @@ func serveOn(t *testing.T, url string) []string {
 			t.Errorf("serve ended with status %d:\n%s", s, logs)
 		}
 	})
-	m := logs.await(t, `(?s)announced" backend=`+url+` service=go_servers instance=(\S+).*announced" .*instance=(\S+)`)
+	m := logs.Await(t, `(?s)announced" backend=`+url+` service=go_servers instance=(\S+).*announced" .*instance=(\S+)`)
 	return m[1:]
 }
 
@@ -207,11 +165,11 @@ func TestGetInterrupted(t *testing.T) {
 	serveOn(t, url)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stdout, status := newOutput(), make(chan int, 1)
+	stdout, status := new(testserver.Output), make(chan int, 1)
 	go func() {
 		status <- run(ctx, []string{"get", "--registry", url, "--interval", "1h"}, stdout, io.Discard)
 	}()
-	stdout.await(t, "connect host")
+	stdout.Await(t, "connect host")
 	cancel()
 	if s := <-status; s != exitOK {
 		t.Errorf("status %d", s)
@@ -235,9 +193,9 @@ func TestDemo(t *testing.T) {
 func TestDemoInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stdout, status := newOutput(), make(chan int, 1)
+	stdout, status := new(testserver.Output), make(chan int, 1)
 	go func() { status <- run(ctx, []string{"demo", "--interval", "1h"}, stdout, io.Discard) }()
-	stdout.await(t, "connect host")
+	stdout.Await(t, "connect host")
 	cancel()
 	if s := <-status; s != exitOK || !strings.Contains(stdout.String(), "requests: 1, ") {
 		t.Errorf("status %d:\n%s", s, stdout)
