@@ -2,6 +2,7 @@ package processes_test
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ type seen struct {
 }
 
 func observe(t *testing.T, url, service string) *observer {
-	reg, err := registry.Open(t.Context(), url, &registry.Options{TTL: ttl})
+	reg, err := registry.Open(t.Context(), url, &registry.Options{TTL: ttl, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
