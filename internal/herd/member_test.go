@@ -101,18 +101,31 @@ func (b *counted) NewSession(ctx context.Context, ttl time.Duration) (registry.S
 	if err != nil {
 		return nil, err
 	}
-	return &countedSession{s, b}, nil
+	return &countedSession{Session: s, b: b, held: map[string]bool{}}, nil
 }
 
 type countedSession struct {
 	registry.Session
 	b *counted
+
+	mu   sync.Mutex
+	held map[string]bool // by ID: what the server has confirmed to this session
+}
+
+// whole reports whether the session holds all that the member registers, with recs.
+func (s *countedSession) whole(recs []registry.Record) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rec := range recs {
+		s.held[rec.ID] = true
+	}
+	return len(s.held) == *instances
 }
 
 func (s *countedSession) Renew(ctx context.Context) error {
 	sent := time.Now()
 	err := s.Session.Renew(ctx)
-	if err == nil {
+	if err == nil && s.whole(nil) {
 		s.b.h.confirmed(s.b.i, sent, false)
 	}
 	return err
@@ -122,7 +135,7 @@ func (s *countedSession) Put(ctx context.Context, recs []registry.Record) []erro
 	s.b.h.tally.add(writes)
 	sent := time.Now()
 	errs := s.Session.Put(ctx, recs)
-	if errors.Join(errs...) == nil {
+	if errors.Join(errs...) == nil && s.whole(recs) {
 		s.b.h.confirmed(s.b.i, sent, true)
 	}
 	return errs
