@@ -3,6 +3,9 @@
 #                installed where it may be, and etcd and Consul, which are built
 # make bench     benchmarks, beside the raw client
 # make repeat    the suite many times over, for what fails rarely
+# make herd      a thousand registries lose their registry together and come back:
+#                BACKEND=zkreg, etcdreg or consulreg for one, REGISTRIES=1000
+# make reliability  the tables of docs/reliability.md, measured anew; half an hour
 # make vuln      known vulnerabilities in what is imported; asks the internet
 # make demo      three time servers and a client in one process
 
@@ -11,7 +14,7 @@ GO ?= go
 PARALLEL = 16
 ZK_JAR = /usr/share/java/zookeeper.jar
 
-.PHONY: test servers format vet staticcheck tidy bench repeat vuln demo
+.PHONY: test servers format vet staticcheck tidy bench repeat herd reliability vuln demo
 
 .NOTPARALLEL:
 
@@ -57,6 +60,21 @@ bench: servers
 repeat: servers
 	$(GO) test -race -count=100 -timeout 90m -parallel $(PARALLEL) ./memreg
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) -p 1 ./zkreg ./etcdreg ./consulreg
+
+BACKEND =
+REGISTRIES = 1000
+HERD = REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -count=1 -timeout 30m -run 'TestHerd/$(BACKEND)' ./internal/herd
+
+# Without the race detector, which knows no more than 8,128 goroutines.
+herd: servers
+	$(HERD) -v -args -registries $(REGISTRIES)
+
+# Each in turn: what is measured is not to be in each other's way.
+reliability: servers
+	{ REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -p 1 -timeout 30m -parallel $(PARALLEL) \
+		-run '^Test.*/' ./memreg ./zkreg ./etcdreg ./consulreg; \
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -timeout 30m ./internal/processes; \
+	$(HERD) -json -args -registries $(REGISTRIES); } | $(GO) run ./internal/measured/cmd/reliability
 
 vuln:
 	$(GO) tool -modfile=tools/vuln.mod govulncheck ./...

@@ -163,6 +163,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 		}
 	})
 	c.run(e)
+	e.report()
 	return nil
 }
 

@@ -187,7 +187,7 @@ func (h *herd) lost(t *testing.T) {
 // back waits until the server has confirmed every member, and tells what that took.
 func (h *herd) back(t *testing.T) {
 	t.Helper()
-	const bound = "B + 2R, as far as the server can keep up"
+	const bound = "B + 2R after the server, if it can keep up"
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
@@ -200,7 +200,8 @@ func (h *herd) back(t *testing.T) {
 		}
 	}
 	slices.Sort(h.took)
-	measured.Duration(t, "half of them back after", "", h.took[len(h.took)/2])
+	measured.Duration(t, "the first back after", "", h.took[0])
+	measured.Duration(t, "half back after", "", h.took[len(h.took)/2])
 	measured.Duration(t, "all back after", bound, h.took[len(h.took)-1])
 	n := 0
 	for k := range *services {
@@ -213,10 +214,10 @@ func (h *herd) back(t *testing.T) {
 	if want := *registries * *instances; n != want {
 		t.Errorf("all are confirmed, and fresh Lookups find %d of %d", n, want)
 	}
-	measured.Duration(t, "and found by fresh Lookups after", "", time.Since(h.since))
+	measured.Duration(t, "all found by fresh Lookups after", "", time.Since(h.since))
 	h.sees.until(t, patience, "everybody", func(n int) bool { return n == *registries**instances })
 	if at := h.sees.at(); at.After(h.since) { // else it was never in doubt
-		measured.Duration(t, "and shown by a watch after", "", at.Sub(h.since))
+		measured.Duration(t, "all shown by a watch after", "", at.Sub(h.since))
 	}
 	h.sound(t)
 	for kind, name := range []string{"requests", "connections", "sessions asked for", "calls to write"} {
