@@ -72,7 +72,7 @@ herd: servers
 # Each in turn: what is measured is not to be in each other's way.
 reliability: servers
 	{ REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -p 1 -timeout 30m -parallel $(PARALLEL) \
-		-run '^Test.*/' ./memreg ./zkreg ./etcdreg ./consulreg; \
+		./memreg ./zkreg ./etcdreg ./consulreg; \
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -timeout 30m ./internal/processes; \
 	$(HERD) -json -args -registries $(REGISTRIES); } | $(GO) run ./internal/measured/cmd/reliability
 

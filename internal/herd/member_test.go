@@ -112,7 +112,8 @@ type countedSession struct {
 	held map[string]bool // by ID: what the server has confirmed to this session
 }
 
-// whole reports whether the session holds all that the member registers, with recs.
+// whole notes that the session holds recs, and reports whether these are all that the
+// member registers.
 func (s *countedSession) whole(recs []registry.Record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +136,13 @@ func (s *countedSession) Put(ctx context.Context, recs []registry.Record) []erro
 	s.b.h.tally.add(writes)
 	sent := time.Now()
 	errs := s.Session.Put(ctx, recs)
-	if errors.Join(errs...) == nil && s.whole(recs) {
+	var written []registry.Record
+	for i, rec := range recs {
+		if errs[i] == nil {
+			written = append(written, rec)
+		}
+	}
+	if s.whole(written) {
 		s.b.h.confirmed(s.b.i, sent, true)
 	}
 	return errs

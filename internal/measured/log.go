@@ -15,6 +15,9 @@ var Backends = []string{"memreg", "zkreg", "etcdreg", "consulreg"}
 // A Log is what `go test -json` has said of the cases of the suite and of the tests
 // beside it.
 type Log struct {
+	// Failed counts tests and cases, each run.
+	Failed int
+
 	topics map[string]*topic // by the last element of the package's path, "suite" for that
 }
 
@@ -50,6 +53,9 @@ func (l *Log) Read(r io.Reader) error {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("this is not what go test -json says: %w", err)
+		}
+		if ev.Action == "fail" && ev.Test != "" {
+			l.Failed++
 		}
 		elements := strings.Split(ev.Test, "/")
 		if len(elements) < 2 {

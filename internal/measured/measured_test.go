@@ -68,6 +68,9 @@ between
 <!-- end -->
 after
 `
+	if l.Failed != 1 {
+		t.Errorf("%d failed, want 1", l.Failed)
+	}
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

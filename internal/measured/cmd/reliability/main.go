@@ -36,5 +36,11 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", document, err)
 	}
-	return os.WriteFile(document, []byte(filled), 0o644)
+	if err := os.WriteFile(document, []byte(filled), 0o644); err != nil {
+		return err
+	}
+	if l.Failed > 0 {
+		return fmt.Errorf("%s is filled, and %d tests and cases have failed", document, l.Failed)
+	}
+	return nil
 }
