@@ -149,7 +149,9 @@ func (h *herd) quiet(t *testing.T) {
 	measured.Count(t, "requests a second", "", int(float64(h.tally.total(requests))/(2*ttl).Seconds()))
 	measured.Count(t, "peak of requests in 100 ms", "", short)
 	measured.Count(t, "peak of requests in 1 s", "", long)
-	h.sees.neverLess(t, mark)
+	if n := h.sees.absent(mark); n > 0 {
+		t.Errorf("nothing has happened, and a watch has shown %d fewer than there are", n)
+	}
 	h.sound(t)
 }
 
@@ -168,8 +170,12 @@ func (h *herd) outage(t *testing.T, d time.Duration) {
 	h.server.Start(t)
 	measured.Duration(t, "server away for", "", time.Since(down))
 	measured.Duration(t, "server ready after its start", "", time.Since(h.since))
-	h.back(t)
-	h.sees.neverLess(t, mark)
+	all := h.back(t)
+	absent := h.sees.absent(mark)
+	measured.Count(t, "absent meanwhile, at most", "none, if all are back within T", absent)
+	if absent > 0 && all < ttl {
+		t.Errorf("all were back within %v, and a watch has shown %d fewer than there are", all, absent)
+	}
 }
 
 // lost: everybody is cut off until the server has dropped all that they registered.
@@ -185,7 +191,7 @@ func (h *herd) lost(t *testing.T) {
 }
 
 // back waits until the server has confirmed every member, and tells what that took.
-func (h *herd) back(t *testing.T) {
+func (h *herd) back(t *testing.T) (all time.Duration) {
 	t.Helper()
 	const bound = "B + 2R after the server, if it can keep up"
 	limit := time.NewTimer(patience)
@@ -233,6 +239,7 @@ func (h *herd) back(t *testing.T) {
 		}
 		measured.Count(t, "peak of "+name+" in 1 s", bound, long)
 	}
+	return h.took[len(h.took)-1]
 }
 
 // sound waits until each member is content, and fails if one has lost a registration

@@ -2,6 +2,7 @@ package herd_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -58,25 +59,18 @@ func (o *observer) at() time.Time {
 	return o.last
 }
 
-// mark is a moment for neverLess, from which what is shown now counts.
+// mark is a moment for absent, from which what is shown now counts.
 func (o *observer) mark() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.counts) - 1
 }
 
-// neverLess fails if somebody was absent since mark.
-func (o *observer) neverLess(t *testing.T, mark int) {
-	t.Helper()
+// absent returns how many were not shown, at most, since mark.
+func (o *observer) absent(mark int) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	least := *registries * *instances
-	for _, n := range o.counts[mark:] {
-		least = min(least, n)
-	}
-	if lost := *registries**instances - least; lost > 0 {
-		t.Errorf("at some time a watch showed %d fewer than there are: their sessions were lost", lost)
-	}
+	return *registries**instances - slices.Min(o.counts[mark:])
 }
 
 // until waits for a number of instances that is ok, in sets that are confirmed.
