@@ -1,6 +1,9 @@
 package registry
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // A Batch says what one request of a backend takes, and cuts what a Session is
 // given into such requests.
@@ -22,63 +25,61 @@ type Batch struct {
 func (b Batch) Write(recs []Record, write func(recs []Record, again bool, errs []error) (refused []int)) []error {
 	errs := make([]error, len(recs))
 	var mu sync.Mutex
-	one := func(batch []int, again bool) (refused []int) {
-		part, fails := make([]Record, len(batch)), make([]error, len(batch))
-		for k, i := range batch {
+	var unsure []int // indexes in recs; guarded by mu
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, max(b.InFlight, 1))
+	for from, to := 0, 0; from < len(recs); from = to {
+		to = from + b.first(len(recs)-from, func(i int) Record { return recs[from+i] })
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			refused := write(recs[from:to:to], false, errs[from:to:to])
+			mu.Lock()
+			defer mu.Unlock()
+			for _, i := range refused {
+				unsure = append(unsure, from+i)
+			}
+		})
+	}
+	wg.Wait()
+	again := func(which []int) (refused []int) {
+		part, fails := make([]Record, len(which)), make([]error, len(which))
+		for k, i := range which {
 			part[k] = recs[i]
 		}
-		for _, k := range write(part, again, fails) {
-			refused = append(refused, batch[k])
+		for _, k := range write(part, true, fails) {
+			refused = append(refused, which[k])
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		for k, i := range batch {
+		for k, i := range which {
 			errs[i] = fails[k]
 		}
 		return refused
 	}
-	all := make([]int, len(recs))
-	for i := range all {
-		all[i] = i
-	}
-	var unsure []int
-	var wg sync.WaitGroup
-	turn := make(chan struct{}, max(b.InFlight, 1))
-	for _, batch := range b.cut(recs, all) {
-		turn <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			refused := one(batch, false)
-			mu.Lock()
-			defer mu.Unlock()
-			unsure = append(unsure, refused...)
-		})
-	}
-	wg.Wait()
-	for _, batch := range b.cut(recs, unsure) {
-		refused := one(batch, true)
-		if len(batch) == 1 {
+	slices.Sort(unsure)
+	for len(unsure) > 0 {
+		n := b.first(len(unsure), func(i int) Record { return recs[unsure[i]] })
+		refused := again(unsure[:n])
+		unsure = unsure[n:]
+		if n == 1 {
 			continue
 		}
 		for _, i := range refused {
-			one([]int{i}, true)
+			again([]int{i})
 		}
 	}
 	return errs
 }
 
-// cut divides the records of recs at the indexes which.
-func (b Batch) cut(recs []Record, which []int) (batches [][]int) {
+// first returns how many of the n records that rec returns, from the first on, go
+// into one request.
+func (b Batch) first(n int, rec func(i int) Record) int {
 	bytes := 0
-	for _, i := range which {
-		size := len(recs[i].Service) + len(recs[i].ID) + len(recs[i].Value)
-		n := len(batches)
-		if n == 0 || len(batches[n-1]) >= b.Records || bytes+size > b.Bytes {
-			batches = append(batches, nil)
-			n, bytes = n+1, 0
+	for i := range min(n, max(b.Records, 1)) {
+		r := rec(i)
+		bytes += len(r.Service) + len(r.ID) + len(r.Value)
+		if i > 0 && bytes > b.Bytes {
+			return i
 		}
-		batches[n-1] = append(batches[n-1], i)
-		bytes += size
 	}
-	return batches
+	return min(n, max(b.Records, 1))
 }

@@ -164,6 +164,7 @@ func (k *keeper) take() (puts, dels []job, due time.Time) {
 		}
 	}
 	k.later = waiting
+	puts = make([]job, 0, len(k.ready))
 	for _, e := range k.ready {
 		e.queued = false
 		if k.entries[e.key] != e {

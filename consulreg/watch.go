@@ -118,11 +118,11 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	quiet := time.Duration(0) // the pause after changes that were none of this service's
 	for anew := true; err == nil; {
 		began := time.Now()
-		var pairs api.KVPairs
-		if at.there {
-			if pairs, err = b.list(ctx, service); err != nil {
-				return err
-			}
+		// Also if there is nothing by the mark: a server that has just started says so
+		// before it knows what is in its log, and only what is read here is sure.
+		pairs, err := b.list(ctx, service)
+		if err != nil {
+			return err
 		}
 		put, gone := update(known, service, pairs)
 		if anew {

@@ -48,33 +48,36 @@ func (s *session) begin(recs []registry.Record) {
 	s.wrote = time.Now()
 }
 
-// done notes the outcome of writing rec: held as of a revision, or not, for all
+// done notes the outcome of writing recs: held as of a revision, or not, for all
 // that is known, if that is 0.
-func (s *session) done(rec registry.Record, revision int64) {
+func (s *session) done(recs []registry.Record, revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := s.b.key(rec.Service, rec.ID)
-	h := s.holdings[rec.Service]
-	delete(h.writing, key)
 	s.wrote = time.Now()
-	if revision == 0 {
-		delete(h.held, key)
-		return
+	for _, rec := range recs {
+		key := s.b.key(rec.Service, rec.ID)
+		h := s.holdings[rec.Service]
+		delete(h.writing, key)
+		if revision == 0 {
+			delete(h.held, key)
+			continue
+		}
+		if _, had := h.held[key]; !had {
+			signal(h.grown) // its loss may have been seen before it was noted here
+		}
+		h.held[key] = hold{rec.ID, revision}
 	}
-	if _, had := h.held[key]; !had {
-		signal(h.grown) // its loss may have been seen before it was noted here
-	}
-	h.held[key] = hold{rec.ID, revision}
 }
 
-// heldAt returns the revision at which rec was ours, or 0.
-func (s *session) heldAt(rec registry.Record) int64 {
+// heldAt returns the revisions at which recs were ours, 0 for those that are not.
+func (s *session) heldAt(recs []registry.Record) []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.holdings[rec.Service]; h != nil {
-		return h.held[s.b.key(rec.Service, rec.ID)].revision
+	at := make([]int64, len(recs))
+	for i, rec := range recs {
+		at[i] = s.holdings[rec.Service].held[s.b.key(rec.Service, rec.ID)].revision
 	}
-	return 0
+	return at
 }
 
 // Guard watches, for each service, the keys from the first to the last that the
