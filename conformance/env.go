@@ -18,10 +18,10 @@ const service = "svc"
 // env is what a case runs in.
 type env struct {
 	*testing.T
-	h    Harness
-	c    testCase
-	open func(*registry.Options) Client
-	n    int // clients so far
+	h       Harness
+	c       testCase
+	open    func(*registry.Options) Client
+	n       int     // clients so far
 	cluster Cluster // of a case whose faults are those of servers
 
 	mu      sync.Mutex
