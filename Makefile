@@ -6,6 +6,9 @@
 # make chaos     clusters of three under fire, one backend after the other: BACKEND=zk,
 #                etcd, consul or mem, DURATION=10m, SEED=…, MINIMIZE=1, ARTIFACTS=directory
 # make chaos-bites  that it finds faults which are planted in the library; half an hour
+# make herd      a thousand registries lose their registry together and come back:
+#                BACKEND=zkreg, etcdreg or consulreg for one, REGISTRIES=1000
+# make reliability  the tables of docs/reliability.md, measured anew; half an hour
 # make vuln      known vulnerabilities in what is imported; asks the internet
 # make demo      three time servers and a client in one process
 
@@ -14,7 +17,7 @@ GO ?= go
 PARALLEL = 16
 ZK_JAR = /usr/share/java/zookeeper.jar
 
-.PHONY: test servers format vet staticcheck tidy bench repeat chaos chaos-bites vuln demo
+.PHONY: test servers format vet staticcheck tidy bench repeat chaos chaos-bites herd reliability vuln demo
 
 .NOTPARALLEL:
 
@@ -75,6 +78,21 @@ chaos: servers
 
 chaos-bites: servers
 	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul CHAOS_BITES=1 $(GO) test -v -count=1 -timeout 0 -run TestChaosBites .
+
+BACKEND =
+REGISTRIES = 1000
+HERD = REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -count=1 -timeout 30m -run 'TestHerd/$(BACKEND)' ./internal/herd
+
+# Without the race detector, which knows no more than 8,128 goroutines.
+herd: servers
+	$(HERD) -v -args -registries $(REGISTRIES)
+
+# Each in turn: what is measured is not to be in each other's way.
+reliability: servers
+	{ REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -p 1 -timeout 30m -parallel $(PARALLEL) \
+		./memreg ./zkreg ./etcdreg ./consulreg; \
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -timeout 30m ./internal/processes; \
+	$(HERD) -json -args -registries $(REGISTRIES); } | $(GO) run ./internal/measured/cmd/reliability
 
 vuln:
 	$(GO) tool -modfile=tools/vuln.mod govulncheck ./...

@@ -202,6 +202,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 		}
 	})
 	c.run(e)
+	e.report()
 	return nil
 }
 

@@ -18,12 +18,14 @@ const service = "svc"
 // env is what a case runs in.
 type env struct {
 	*testing.T
-	h    Harness
-	c    testCase
-	open func(*registry.Options) Client
-	n    int // clients so far
-
+	h       Harness
+	c       testCase
+	open    func(*registry.Options) Client
+	n       int     // clients so far
 	cluster Cluster // of a case whose faults are those of servers
+
+	mu      sync.Mutex
+	longest wait
 }
 
 func (e *env) Fatalf(format string, args ...any) {
@@ -192,6 +194,7 @@ func (w *watcher) since(mark int) []seen {
 // until waits for a newest snapshot that is ok, no longer than d, stretched.
 func (w *watcher) until(d time.Duration, want string, ok func(registry.Snapshot) bool) seen {
 	w.e.Helper()
+	defer w.e.waited(time.Now(), d)
 	t := time.NewTimer(d + w.e.h.Slack)
 	defer t.Stop()
 	for {
@@ -263,6 +266,7 @@ func has(s registry.Snapshot, id string) bool {
 // eventually polls what no watch tells: the state of a Registration.
 func (e *env) eventually(d time.Duration, want string, ok func() bool) {
 	e.Helper()
+	defer e.waited(time.Now(), d)
 	ctx := e.ctx(d)
 	tick := time.NewTicker(max(e.h.TTL/200, time.Millisecond))
 	defer tick.Stop()
@@ -281,6 +285,7 @@ func (e *env) after(f func() error) (wait func(d time.Duration) error) {
 	go func() { done <- f() }()
 	return func(d time.Duration) error {
 		e.Helper()
+		defer e.waited(time.Now(), d)
 		t := time.NewTimer(d + e.h.Slack)
 		defer t.Stop()
 		select {

@@ -7,9 +7,14 @@ import (
 	"testing"
 )
 
-// TestDocument compares docs/promises.md with the suite.
+// TestDocument compares docs/promises.md with the suite, and sees that no promise is
+// left out of docs/reliability.md.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("../docs/promises.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured, err := os.ReadFile("../docs/reliability.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +32,9 @@ func TestDocument(t *testing.T) {
 		}
 		if row := fmt.Sprintf("| %d | %s | %s |\n", n, promise, list); !strings.Contains(string(text), row) {
 			t.Errorf("docs/promises.md lacks the row\n%s", row)
+		}
+		if row := fmt.Sprintf("\n| %d | ", n); !strings.Contains(string(measured), row) {
+			t.Errorf("docs/reliability.md has no row of promise %d: make reliability", n)
 		}
 	}
 }

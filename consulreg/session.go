@@ -59,7 +59,9 @@ func (s *session) TTL() time.Duration {
 	return s.ttl
 }
 
-// Renew is answered by the leader.
+// Renew is answered by the leader: by one that has just started, before it knows what
+// is in its log. So what it does not know is asked for once more, in a way that it
+// answers when it does.
 func (s *session) Renew(ctx context.Context) error {
 	entry, _, err := ask(s.b, func() (*api.SessionEntry, *api.WriteMeta, error) {
 		return s.b.client.Session().Renew(s.id, writing(ctx))
@@ -68,7 +70,7 @@ func (s *session) Renew(ctx context.Context) error {
 	case err != nil:
 		return err
 	case entry == nil:
-		return s.ended(fmt.Errorf("%w: %v does not know %v any more", registry.ErrSessionLost, s.b, s))
+		return s.unknown(ctx)
 	}
 	if ttl, err := time.ParseDuration(entry.TTL); err == nil && ttl > 0 {
 		s.mu.Lock()
@@ -76,6 +78,20 @@ func (s *session) Renew(ctx context.Context) error {
 		s.ttl = ttl
 	}
 	return nil
+}
+
+// unknown returns why a session was not renewed that the server did not know.
+func (s *session) unknown(ctx context.Context) error {
+	entry, _, err := ask(s.b, func() (*api.SessionEntry, *api.QueryMeta, error) {
+		return s.b.client.Session().Info(s.id, consistent(ctx))
+	})
+	switch {
+	case err != nil:
+		return err
+	case entry != nil:
+		return fmt.Errorf("%v did not know %v, and does now: it has just started", s.b, s)
+	}
+	return s.ended(fmt.Errorf("%w: %v does not know %v any more", registry.ErrSessionLost, s.b, s))
 }
 
 // ended notes that the session is over.

@@ -64,7 +64,19 @@ type Answer struct {
 
 	// Tries counts the instances that were tried: 1 if the first one answered.
 	Tries int
+
+	// Failed are the instances that were tried before, in order.
+	Failed []Failure
 }
+
+// A Failure says why an instance gave no answer.
+type Failure struct {
+	Addr string
+	Err  error
+}
+
+func (f Failure) Error() string { return f.Addr + ": " + f.Err.Error() }
+func (f Failure) Unwrap() error { return f.Err }
 
 // NewClient returns a Client of the service in reg, which it does not close.
 // The caller closes the Client. Nothing is waited for: the first Get does.
@@ -125,13 +137,13 @@ func (c *Client) Get(ctx context.Context) (Answer, error) {
 		tried[addr] = true
 		text, err := c.try(ctx, addr, len(left) == 1)
 		if err == nil {
-			return Answer{Addr: addr, Text: text, Latency: time.Since(start), Tries: len(tried)}, nil
+			return Answer{Addr: addr, Text: text, Latency: time.Since(start), Tries: len(tried), Failed: failed}, nil
 		}
 		var op *net.OpError
 		if errors.As(err, &op) {
 			err = op.Err // without the address, which comes first here
 		}
-		failed = append(failed, fmt.Errorf("%s: %w", addr, err))
+		failed = append(failed, Failure{addr, err})
 		if ctx.Err() != nil {
 			return Answer{}, c.fail(context.Cause(ctx), failed)
 		}
@@ -239,7 +251,7 @@ func (c *Client) fail(why error, failed tries) error {
 }
 
 // tries is why each of some instances has not answered.
-type tries []error
+type tries []Failure
 
 const maxShown = 5
 
@@ -257,4 +269,10 @@ func (t tries) Error() string {
 	return b.String()
 }
 
-func (t tries) Unwrap() []error { return t }
+func (t tries) Unwrap() []error {
+	errs := make([]error, len(t))
+	for i, err := range t {
+		errs[i] = err
+	}
+	return errs
+}

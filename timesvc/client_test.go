@@ -104,6 +104,9 @@ func TestStoppedWithoutWarning(t *testing.T) { // promise 45
 					if err != nil || a.Addr != "h:2" || a.Latency > limit {
 						t.Fatalf("%+v, %v: want an answer by h:2 within %v", a, err, limit)
 					}
+					if len(a.Failed) != a.Tries-1 || a.Tries > 1 && (a.Failed[0].Addr != "h:1" || a.Failed[0].Err == nil) {
+						t.Fatalf("%d tries, and before the last: %v; want h:1 and why", a.Tries, a.Failed)
+					}
 					retried = retried || a.Tries == 2
 				}
 				if !retried {

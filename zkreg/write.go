@@ -148,7 +148,10 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 				strict[p.parent] = true
 			}
 		}
-		if p.take {
+		// Registering again takes from a session of its own, which is over: there is
+		// nobody to tell, and a thousand that do so at a time must not be in each
+		// other's way.
+		if p.take && p.rec.TakeOver {
 			bumped[p.parent] = 0
 		}
 	}

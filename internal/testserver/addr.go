@@ -17,9 +17,9 @@ const (
 
 var errPortTaken = errors.New("the port was taken by another program")
 
-// freeAddrs returns n addresses of this machine on which nobody listens now,
+// FreeAddrs returns n addresses of this machine on which nobody listens now,
 // over TCP or UDP.
-func freeAddrs(n int) (addrs []string, err error) {
+func FreeAddrs(n int) (addrs []string, err error) {
 	for tries := 0; len(addrs) < n; tries++ {
 		port := lowestPort + rand.IntN(highestPort-lowestPort+1)
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
@@ -40,7 +40,7 @@ func freeAddrs(n int) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// port returns the port of an address that freeAddrs made.
+// port returns the port of an address that FreeAddrs made.
 func port(addr string) int {
 	_, s, _ := net.SplitHostPort(addr)
 	n, _ := strconv.Atoi(s)

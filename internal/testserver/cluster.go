@@ -31,7 +31,7 @@ func startCluster[S Server](kind string, members, private int, newServer func(*N
 }
 
 func tryCluster[S Server](kind string, members, private int, newServer func(*Node) S) (*Cluster[S], error) {
-	addrs, err := freeAddrs(members * (1 + private))
+	addrs, err := FreeAddrs(members * (1 + private))
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ const (
 // 400 ms to 4 s.
 type ZooKeeper struct {
 	*Node
+	longest time.Duration // session; 0: 20 ticks
 
 	mu    sync.Mutex
 	admin *ZooKeeperAdmin
@@ -56,6 +57,11 @@ func SharedZooKeeperCluster(t testing.TB) *Cluster[*ZooKeeper] {
 // it.
 func StartZooKeeper() (*ZooKeeper, error) {
 	return startOne("ZooKeeper", 0, newZooKeeper)
+}
+
+// StartPatientZooKeeper starts a server that grants sessions of up to a minute.
+func StartPatientZooKeeper() (*ZooKeeper, error) {
+	return startOne("ZooKeeper", 0, func(n *Node) *ZooKeeper { return &ZooKeeper{Node: n, longest: time.Minute} })
 }
 
 // StartZooKeeperCluster starts three servers that are one registry, and returns
@@ -113,6 +119,9 @@ maxClientCnxns=0
 `, zkTick.Milliseconds(), data, host, port(z.addr))
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
+	}
+	if z.longest > 0 {
+		config = fmt.Appendf(config, "maxSessionTimeout=%d\n", z.longest.Milliseconds())
 	}
 	if len(z.members) > 1 {
 		// In ticks: to come to follow a leader, and to have its newest.

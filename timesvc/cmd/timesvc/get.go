@@ -27,6 +27,8 @@ func (p *program) getCmd() *cobra.Command {
 		Long: `Get finds the servers of a service and asks one of them, picked at random, at
 each interval. The requests are numbered from 0: number k starts k intervals
 after the first, or when the one before it has ended if that is later.
+As JSON, a line for each says when it started, who answered, and who was asked
+before that and gave no answer.
 
 The exit status is 1 if a request failed. SIGTERM or SIGINT ends the requests
 and shows the summary of those that were made; a second signal ends the program
@@ -93,13 +95,13 @@ func (p *program) get(ctx context.Context, f getFlags, reg registry.Registry, lo
 		answer, err := client.Get(ctx)
 		switch {
 		case err == nil:
-			out.answered(k, answer)
+			out.answered(k, began, answer)
 		case ctx.Err() != nil:
 			// Interrupted, which is neither an answer nor a failure.
 		case errors.Is(err, registry.ErrInvalid):
 			return err // and so would the others be
 		default:
-			out.failed(k, err, time.Since(began))
+			out.failed(k, began, err)
 			log.Error("request failed", "request", k, "err", err)
 		}
 	}

@@ -8,60 +8,20 @@ import (
 	"net"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/internal/testserver"
 )
-
-// An output collects what a command writes, and lets a test wait for it.
-type output struct {
-	mu      sync.Mutex
-	b       bytes.Buffer
-	changed chan struct{}
-}
-
-func newOutput() *output { return &output{changed: make(chan struct{})} }
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.changed)
-	o.changed = make(chan struct{})
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// await returns the submatches of the first match of re.
-func (o *output) await(t *testing.T, re string) []string {
-	t.Helper()
-	limit := time.After(20 * time.Second)
-	for {
-		o.mu.Lock()
-		m, changed := regexp.MustCompile(re).FindStringSubmatch(o.b.String()), o.changed
-		o.mu.Unlock()
-		if m != nil {
-			return m
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("no %q in:\n%s", re, o)
-		}
-	}
-}
 
 // serveOn runs serve on two free ports until the test ends, and returns their
 // addresses once they are announced.
 func serveOn(t *testing.T, url string) []string {
 	ctx, cancel := context.WithCancel(context.Background())
-	logs, status := newOutput(), make(chan int, 1)
+	logs, status := new(testserver.Output), make(chan int, 1)
 	go func() {
 		status <- run(ctx, []string{"serve", "--registry", url, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--drain", "0s"}, io.Discard, logs)
 	}()
@@ -71,7 +31,7 @@ func serveOn(t *testing.T, url string) []string {
 			t.Errorf("serve ended with status %d:\n%s", s, logs)
 		}
 	})
-	m := logs.await(t, `(?s)announced" backend=`+url+` service=go_servers instance=(\S+).*announced" .*instance=(\S+)`)
+	m := logs.Await(t, `(?s)announced" backend=`+url+` service=go_servers instance=(\S+).*announced" .*instance=(\S+)`)
 	return m[1:]
 }
 
@@ -104,6 +64,7 @@ func TestGetJSON(t *testing.T) {
 	url := "mem://" + t.Name()
 	addrs := serveOn(t, url)
 	var stdout, stderr bytes.Buffer
+	begin := time.Now()
 	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "5", "--interval", "1ms", "--output", "json"}, &stdout, &stderr); s != exitOK {
 		t.Errorf("status %d, stderr:\n%s", s, &stderr)
 	}
@@ -113,7 +74,8 @@ func TestGetJSON(t *testing.T) {
 		if err := dec.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		if r.Request != k || r.Addr != addrs[0] && r.Addr != addrs[1] || !strings.HasPrefix(r.Answer, r.Addr+": ") || r.Tries != 1 || r.LatencyMS <= 0 || r.Error != "" {
+		if r.Request != k || r.Addr != addrs[0] && r.Addr != addrs[1] || !strings.HasPrefix(r.Answer, r.Addr+": ") || r.Tries != 1 || r.LatencyMS <= 0 || r.Error != "" ||
+			r.Start.Before(begin.Round(0)) || r.Start.After(time.Now()) || len(r.Failed) > 0 {
 			t.Errorf("request %d: %+v", k, r)
 		}
 	}
@@ -126,6 +88,47 @@ func TestGetJSON(t *testing.T) {
 	}
 	if dec.More() {
 		t.Error("there is something after the summary")
+	}
+}
+
+// A server that cannot be reached is asked now and then, and named.
+func TestGetNamesWhoFailed(t *testing.T) {
+	url := "mem://" + t.Name()
+	addrs := serveOn(t, url)
+	reg, err := registry.Open(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reg.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	l.Close()
+	if _, err := reg.Register(t.Context(), registry.Instance{Service: "go_servers", Addr: nobody}); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "40", "--interval", "0s", "--output", "json"}, &stdout, &stderr); s != exitOK {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+	named := 0
+	for line := range bytes.Lines(stdout.Bytes()) {
+		var r jsonRequest
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Failed) != max(r.Tries-1, 0) || len(r.Failed) > 0 && (r.Failed[0].Addr != nobody || !strings.Contains(r.Failed[0].Error, "refused")) {
+			t.Errorf("%s", line)
+		}
+		named += len(r.Failed)
+		if r.Addr == nobody || r.Addr != "" && r.Addr != addrs[0] && r.Addr != addrs[1] {
+			t.Errorf("answered by %s", r.Addr)
+		}
+	}
+	if named == 0 {
+		t.Error("in 40 requests the server that is not there was never asked")
 	}
 }
 
@@ -162,11 +165,11 @@ func TestGetInterrupted(t *testing.T) {
 	serveOn(t, url)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stdout, status := newOutput(), make(chan int, 1)
+	stdout, status := new(testserver.Output), make(chan int, 1)
 	go func() {
 		status <- run(ctx, []string{"get", "--registry", url, "--interval", "1h"}, stdout, io.Discard)
 	}()
-	stdout.await(t, "connect host")
+	stdout.Await(t, "connect host")
 	cancel()
 	if s := <-status; s != exitOK {
 		t.Errorf("status %d", s)
@@ -190,9 +193,9 @@ func TestDemo(t *testing.T) {
 func TestDemoInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stdout, status := newOutput(), make(chan int, 1)
+	stdout, status := new(testserver.Output), make(chan int, 1)
 	go func() { status <- run(ctx, []string{"demo", "--interval", "1h"}, stdout, io.Discard) }()
-	stdout.await(t, "connect host")
+	stdout.Await(t, "connect host")
 	cancel()
 	if s := <-status; s != exitOK || !strings.Contains(stdout.String(), "requests: 1, ") {
 		t.Errorf("status %d:\n%s", s, stdout)

@@ -31,12 +31,19 @@ func newReport(w io.Writer, asJSON bool) *report {
 }
 
 type jsonRequest struct {
-	Request   int     `json:"request"`
-	Addr      string  `json:"addr,omitempty"`
-	Answer    string  `json:"answer,omitempty"`
-	Tries     int     `json:"tries,omitempty"`
-	LatencyMS float64 `json:"latency_ms"`
-	Error     string  `json:"error,omitempty"`
+	Request   int           `json:"request"`
+	Start     time.Time     `json:"start"`
+	Addr      string        `json:"addr,omitempty"`
+	Answer    string        `json:"answer,omitempty"`
+	Tries     int           `json:"tries,omitempty"`
+	Failed    []jsonFailure `json:"failed,omitempty"` // who was asked before
+	LatencyMS float64       `json:"latency_ms"`
+	Error     string        `json:"error,omitempty"`
+}
+
+type jsonFailure struct {
+	Addr  string `json:"addr"`
+	Error string `json:"error"`
 }
 
 type jsonSummary struct {
@@ -47,23 +54,27 @@ type jsonSummary struct {
 	P99MS    *float64       `json:"p99_ms"`
 }
 
-func (r *report) answered(k int, a timesvc.Answer) {
+func (r *report) answered(k int, start time.Time, a timesvc.Answer) {
 	r.requests++
 	r.servers[a.Addr]++
 	r.latencies = append(r.latencies, a.Latency)
 	if r.json {
-		r.object(jsonRequest{Request: k, Addr: a.Addr, Answer: a.Text, Tries: a.Tries, LatencyMS: ms(a.Latency)})
+		var failed []jsonFailure
+		for _, f := range a.Failed {
+			failed = append(failed, jsonFailure{f.Addr, f.Err.Error()})
+		}
+		r.object(jsonRequest{Request: k, Start: start, Addr: a.Addr, Answer: a.Text, Tries: a.Tries, Failed: failed, LatencyMS: ms(a.Latency)})
 	} else {
 		fmt.Fprintf(r.out, "connect host: %s\n%s\n", a.Addr, a.Text)
 	}
 	r.flush()
 }
 
-func (r *report) failed(k int, err error, took time.Duration) {
+func (r *report) failed(k int, start time.Time, err error) {
 	r.requests++
 	r.failures++
 	if r.json {
-		r.object(jsonRequest{Request: k, LatencyMS: ms(took), Error: err.Error()})
+		r.object(jsonRequest{Request: k, Start: start, LatencyMS: ms(time.Since(start)), Error: err.Error()})
 	}
 	r.flush()
 }

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/go-rollcall/registry/internal/testserver"
 )
 
 // TestMain lets the test binary be the program, for the signals.
@@ -22,12 +24,12 @@ func TestMain(m *testing.M) {
 
 // startServe starts serve in a process of its own, and returns it when it is
 // announced.
-func startServe(t *testing.T, drain string) (cmd *exec.Cmd, logs *output, addr string) {
+func startServe(t *testing.T, drain string) (cmd *exec.Cmd, logs *testserver.Output, addr string) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs = newOutput()
+	logs = new(testserver.Output)
 	cmd = exec.Command(exe, "serve", "--registry", "mem:", "--listen", "127.0.0.1:0", "--drain", drain)
 	cmd.Env = append(os.Environ(), "TIMESVC_BE_THE_PROGRAM=1")
 	cmd.Stderr = logs
@@ -35,7 +37,7 @@ func startServe(t *testing.T, drain string) (cmd *exec.Cmd, logs *output, addr s
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return cmd, logs, logs.await(t, `announced" .*instance=(\S+)`)[1]
+	return cmd, logs, logs.Await(t, `announced" .*instance=(\S+)`)[1]
 }
 
 func TestFirstSignalDrains(t *testing.T) {
@@ -53,7 +55,7 @@ func TestFirstSignalDrains(t *testing.T) {
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	cmd, logs, addr := startServe(t, "1h")
 	cmd.Process.Signal(syscall.SIGTERM)
-	logs.await(t, "stopping.*terminated")
+	logs.Await(t, "stopping.*terminated")
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatalf("draining: %v", err)
