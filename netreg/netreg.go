@@ -75,7 +75,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	if !ok {
 		return d.opts.Dial(ctx, network, addr)
 	}
-	fail := func(err error) (net.Conn, error) { return nil, fmt.Errorf("netreg: dial %s %q: %w", network, addr, err) }
+	fail := func(err error) (net.Conn, error) {
+		return nil, fmt.Errorf("netreg: dial %s %q: %w", network, addr, err)
+	}
 	if !strings.HasPrefix(network, "tcp") {
 		return fail(fmt.Errorf("%w network: services are dialled over tcp", registry.ErrInvalid))
 	}
