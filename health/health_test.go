@@ -45,13 +45,19 @@ func (p *program) check(context.Context) error {
 
 type logs struct {
 	mu sync.Mutex
-	strings.Builder
+	b  strings.Builder
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func (l *logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.Builder.Write(p)
+	return l.b.Write(p)
 }
 
 var (
@@ -174,6 +180,7 @@ func TestFlapping(t *testing.T) {
 		if _, err := w.reg.Register(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second) // checks are at even seconds, changes at odd ones
 		for range 20 {
 			w.p.set(errDisk)
 			time.Sleep(4 * time.Second)

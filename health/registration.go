@@ -60,7 +60,9 @@ func (r *registration) run() {
 		var err error
 		switch {
 		case well != nil && cur == nil:
-			err = r.announce(well)
+			if err = r.announce(well); err == nil && r.announced() {
+				continue
+			}
 		case well == nil && cur != nil:
 			r.withdraw(cur)
 			continue
@@ -82,9 +84,16 @@ func (r *registration) run() {
 				return
 			}
 		case <-r.ctx.Done():
+			r.end(context.Cause(r.ctx))
 			return
 		}
 	}
+}
+
+func (r *registration) announced() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cur != nil
 }
 
 // checked notes a change of health.
