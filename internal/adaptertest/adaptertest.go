@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -133,18 +134,32 @@ func (w *world) connect() conformance.Client {
 
 func (w *world) start() {
 	w.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatal(err)
-	}
+	l := w.listen()
 	s := &server{addr: l.Addr().String()}
 	s.stop, s.kill = w.p.serve(l)
 	w.Cleanup(s.kill)
 	s.client = w.connect()
+	var err error
 	if s.reg, err = s.client.Registry.Register(w.Context(), registry.Instance{Service: service, Addr: s.addr}); err != nil {
 		w.Fatal(err)
 	}
 	w.servers = append(w.servers, s)
+}
+
+// listen takes a port that no server of this world has had, by which they are told
+// apart.
+func (w *world) listen() net.Listener {
+	w.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			w.Fatal(err)
+		}
+		if !slices.ContainsFunc(w.servers, func(s *server) bool { return s.addr == l.Addr().String() }) {
+			return l
+		}
+		defer l.Close() // held until there is another
+	}
 }
 
 // drain withdraws s, and stops it when clients have heard of that.
