@@ -156,7 +156,8 @@ func (w *watch) show(err error) {
 		}
 		w.mu.say(slog.LevelWarn, "registry: watch not confirmed: the last good set stays", "service", w.service,
 			"instances", len(w.set)-w.skipped, "since", w.since, "err", err)
-		w.trouble = w.c.wrap("watch", w.service, "", err)
+		err = w.c.wrap("watch", w.service, "", err)
+		w.trouble = err
 		w.bump()
 	}
 }

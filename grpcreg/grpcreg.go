@@ -140,7 +140,6 @@ func state(list []registry.Instance) resolver.State {
 		addr := resolver.Address{Addr: in.Addr}
 		a := attributes.New(metaKey{}, meta(in.Meta))
 		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{addr}, Attributes: a})
-		addr.BalancerAttributes = a
 		s.Addresses = append(s.Addresses, addr)
 	}
 	return s

@@ -9,17 +9,16 @@
 // Each half works without the other: the decorator sees what is asked of any Registry,
 // the events say what one of package registry does on its own account.
 //
-// | metric | kind | attributes |
-// | --- | --- | --- |
-// | registry.call.duration | histogram, s | op, error.type |
-// | registry.registrations | gauge | service, state (confirmed, unconfirmed) |
-// | registry.instances | gauge, of services that are watched | service |
-// | registry.snapshot.age | gauge, s: how long a watched set has been unconfirmed | service |
-// | registry.sessions | gauge | |
-// | registry.sessions.lost | counter | error.type |
-// | registry.records.written | counter | service |
-// | registry.records.lost | counter | service, error.type |
-// | registry.retries | counter | op, error.type |
+//	metric                     kind                                                     attributes
+//	registry.call.duration     histogram, s                                             op, error.type
+//	registry.registrations     gauge                                                    service, state (confirmed, unconfirmed)
+//	registry.instances         gauge, of services that are watched                      service
+//	registry.snapshot.age      gauge, s: how long a watched set has been unconfirmed    service
+//	registry.sessions          gauge
+//	registry.sessions.lost     counter                                                  error.type
+//	registry.records.written   counter                                                  service
+//	registry.records.lost      counter                                                  service, error.type
+//	registry.retries           counter                                                  op, error.type
 //
 // An op is one of the methods of a Registry and of a Registration, "watch" until its
 // first set; for retries one of [registry.Event]. An error.type is the name of one of

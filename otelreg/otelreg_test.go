@@ -54,7 +54,7 @@ func (w *world) metrics() map[string]float64 {
 	put := func(name string, set attribute.Set, v float64) {
 		var kv []string
 		for _, a := range set.ToSlice() {
-			kv = append(kv, string(a.Key)+"="+a.Value.Emit())
+			kv = append(kv, string(a.Key)+"="+a.Value.String())
 		}
 		all[name+"{"+strings.Join(kv, ",")+"}"] = v
 	}
