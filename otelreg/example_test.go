@@ -3,7 +3,6 @@ package otelreg_test
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -30,17 +29,13 @@ func Example() {
 	if err := reader.Collect(ctx, &all); err != nil {
 		panic(err)
 	}
-	var names []string
 	for _, metric := range all.ScopeMetrics[0].Metrics {
-		names = append(names, metric.Name)
+		if g, ok := metric.Data.(metricdata.Gauge[int64]); ok && metric.Name == "registry.registrations" {
+			for _, p := range g.DataPoints {
+				state, _ := p.Attributes.Value("state")
+				fmt.Println(metric.Name, state.AsString(), p.Value)
+			}
+		}
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		fmt.Println(name)
-	}
-	// Output:
-	// registry.call.duration
-	// registry.records.written
-	// registry.registrations
-	// registry.sessions
+	// Output: registry.registrations confirmed 1
 }

@@ -46,6 +46,7 @@ func newWorld(t *testing.T, opts *otelreg.Options) *world {
 // metrics returns all values by "name{key=value,…}"; of a histogram, the count.
 func (w *world) metrics() map[string]float64 {
 	w.t.Helper()
+	synctest.Wait() // events come when the calls that they are of may have returned
 	var rm metricdata.ResourceMetrics
 	if err := w.reader.Collect(context.Background(), &rm); err != nil {
 		w.t.Fatal(err)
