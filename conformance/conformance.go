@@ -27,6 +27,11 @@ type Harness struct {
 	// ends with t.Cleanup.
 	New func(t *testing.T) func(*registry.Options) Client
 
+	// Cluster prepares an empty namespace, too, in a registry whose servers the case
+	// may fail. Cases that use it run one after another, each beside no other case,
+	// so that there need be only one such registry. If it is nil they are skipped.
+	Cluster func(t *testing.T) Cluster
+
 	// TTL is what sessions are given: short, for a quick run, but granted by the
 	// server as asked, and so long that a slow machine renews in time. The cases
 	// ask for up to twice as much.
@@ -35,6 +40,10 @@ type Harness struct {
 	// Dmax is the longest time from the last renewal of a dead owner to the end
 	// of its record; TTL if 0.
 	Dmax time.Duration
+
+	// Election is how long the registry of Cluster takes, at most, from the loss of a
+	// member to where the others serve without it.
+	Election time.Duration
 
 	// Slack is what a bound is stretched by: some round trips, and what the
 	// machine takes at its slowest.
@@ -57,7 +66,10 @@ type Client struct {
 	Freeze func()
 	// DropReply lets requests through and loses the answers.
 	DropReply func()
-	// Heal undoes the three above. It is required with any of them.
+	// Reach lets the client reach these members of a Cluster only, and breaks its
+	// connections to the others.
+	Reach func(members ...int)
+	// Heal undoes the four above. It is required with any of them.
 	Heal func()
 
 	// Expire has the server end the client's sessions, as if it had not heard of
@@ -106,14 +118,33 @@ const (
 	deny                       // Deny, Allow
 	plant                      // Plant, Remove
 	traffic                    // Traffic
+	reach                      // Reach, Heal
+	kill                       // KillLeader, Start
+	stop                       // Stop, Start
+	hold                       // Pause, Continue
+	part                       // Isolate, Reunite
+	save                       // Save
 )
 
+// A capability is what a harness has, or lacks, of some faults.
+type capability struct {
+	f    faults
+	name string
+	has  bool
+}
+
+// without returns the names of what is needed and not there.
+func (f faults) without(all []capability) (names []string) {
+	for _, n := range all {
+		if f&n.f != 0 && !n.has {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
+
 func (f faults) missing(c Client) (names []string) {
-	for _, n := range []struct {
-		f    faults
-		name string
-		has  bool
-	}{
+	return f.without([]capability{
 		{link, "Cut", c.Cut != nil && c.Heal != nil},
 		{freeze, "Freeze", c.Freeze != nil && c.Heal != nil},
 		{drop, "DropReply", c.DropReply != nil && c.Heal != nil},
@@ -121,12 +152,8 @@ func (f faults) missing(c Client) (names []string) {
 		{deny, "Deny", c.Deny != nil && c.Allow != nil},
 		{plant, "Plant and Remove", c.Plant != nil && c.Remove != nil},
 		{traffic, "Traffic", c.Traffic != nil},
-	} {
-		if f&n.f != 0 && !n.has {
-			names = append(names, n.name)
-		}
-	}
-	return names
+		{reach, "Reach", c.Reach != nil && c.Heal != nil},
+	})
 }
 
 // Run checks all promises, each as a subtest by the name of its case.
@@ -138,14 +165,14 @@ func Run(t *testing.T, h Harness) {
 			switch {
 			case h.Virtual:
 				synctest.Test(t, func(t *testing.T) { missing = runCase(t, h, c) })
-			case c.serial:
+			case c.serial || c.needs&servers != 0:
 				missing = runCase(t, h, c)
 			default:
 				t.Parallel()
 				missing = runCase(t, h, c)
 			}
 			if len(missing) > 0 { // not in the bubble, where a skip looks like a success
-				t.Skipf("promise %d is not checked: the harness's Client has no %q", c.promise, missing)
+				t.Skipf("promise %d is not checked: the harness has no %q", c.promise, missing)
 			}
 		})
 	}
@@ -153,7 +180,19 @@ func Run(t *testing.T, h Harness) {
 
 // runCase returns the faults that are missing if that keeps c from running.
 func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
-	e := &env{T: t, h: h, c: c, open: h.New(t)}
+	e := &env{T: t, h: h, c: c}
+	switch {
+	case c.needs&servers == 0:
+		e.open = h.New(t)
+	case h.Cluster == nil:
+		return []string{"Cluster"}
+	default:
+		e.cluster = h.Cluster(t)
+		e.open = e.cluster.New
+		if missing := c.needs.missingOf(e.cluster); len(missing) > 0 {
+			return missing
+		}
+	}
 	if missing := c.needs.missing(e.client()); len(missing) > 0 {
 		return missing
 	}
@@ -168,7 +207,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 
 func cases() []testCase {
 	var all []testCase
-	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, unconfirmed, whole, serving} {
+	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, unconfirmed, whole, serving, failing, parted} {
 		all = append(all, theme...)
 	}
 	return all

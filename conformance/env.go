@@ -22,6 +22,8 @@ type env struct {
 	c    testCase
 	open func(*registry.Options) Client
 	n    int // clients so far
+
+	cluster Cluster // of a case whose faults are those of servers
 }
 
 func (e *env) Fatalf(format string, args ...any) {
@@ -75,9 +77,12 @@ func (e *env) ctx(d time.Duration) context.Context {
 // back is the time within which a client is back after its link is.
 func (e *env) back() time.Duration { return 3*registry.MaxBackoff/2 + e.h.TTL/3 }
 
+// again is the time within which a client is back when servers have failed.
+func (e *env) again() time.Duration { return e.h.Election + e.back() }
+
 func (e *env) register(c Client, id string, meta ...string) registry.Registration {
 	e.Helper()
-	r, err := c.Registry.Register(e.ctx(e.back()), instance(id, meta...))
+	r, err := c.Registry.Register(e.ctx(e.again()), instance(id, meta...))
 	if err != nil {
 		e.Fatalf("register %s: %v", id, err)
 	}

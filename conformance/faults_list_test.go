@@ -1,12 +1,7 @@
 package conformance_test
 
 // faults are what goes wrong in registries, and the case that is meant for each.
-var faults = []struct {
-	name   string
-	in     string // which tests run on it
-	caught string // by this case
-	edits  []edit
-}{
+var faults = []fault{
 	// In the root package, where every backend would have it.
 	{"no registration after the session expired", bubbles, "session-killed", []edit{
 		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},
@@ -100,7 +95,7 @@ var faults = []struct {
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
 	}},
 	{"a renewal that removes for a moment", bubbles, "dead-owner", []edit{
-		{"memreg/session.go", "		ss.timer.Reset(ss.ttl)\n", "		ss.timer.Reset(ss.ttl)\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
+		{"memreg/session.go", "		ss.extend()\n", "		ss.extend()\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
 	}},
 	{"a watch that nobody verifies", bubbles, "half-open", []edit{
 		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
@@ -209,7 +204,7 @@ var faults = []struct {
 	}},
 	{"a stale list", consul, "update", []edit{
 		{"consulreg/watch.go", "	for anew := true; err == nil; {\n", "	var pairs api.KVPairs\n	for anew := true; err == nil; {\n"},
-		{"consulreg/watch.go", "		var pairs api.KVPairs\n		if at.there {\n", "		if at.there && pairs == nil {\n"},
+		{"consulreg/watch.go", "		pairs, err := b.list(ctx, service)\n		if err != nil {\n", "		if pairs == nil {\n			pairs, err = b.list(ctx, service)\n		}\n		if err != nil {\n"},
 	}},
 	{"a dead watch", consul, "list-and-watch", []edit{
 		{"consulreg/watch.go", "			sink.Apply(put, gone, at.version())\n", "			sink.Apply(put, gone, at.version())\n			<-ctx.Done()\n"},

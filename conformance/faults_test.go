@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,15 +25,24 @@ const (
 	consul    = "./consulreg TestConformance"
 )
 
-// An edit makes one thing wrong: in file, old, which is there once, becomes new.
+// An edit makes one thing wrong: in file, old, which is there once, becomes new. A file
+// of the standard library begins with GOROOT.
 type edit struct{ file, old, new string }
+
+// A fault is what goes wrong in a registry.
+type fault struct {
+	name   string
+	in     string // which tests run on it
+	caught string // by this case
+	edits  []edit
+}
 
 // TestSuiteBites plants faults in the code, one at a time, and runs the case that
 // is meant for it, which must fail. It builds with go's -overlay: the sources
 // stay as they are.
 func TestSuiteBites(t *testing.T) {
 	builds := make(chan struct{}, runtime.GOMAXPROCS(0)) // whatever -parallel is
-	for _, f := range faults {
+	for _, f := range slices.Concat(faults, serverFaults) {
 		pkg, test, _ := strings.Cut(f.in, " ")
 		t.Run(strings.ReplaceAll(strings.TrimPrefix(pkg, "./")+" "+f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
@@ -59,12 +69,24 @@ func TestSuiteBites(t *testing.T) {
 	}
 }
 
+// goroot is where the sources of the standard library are.
+func goroot(t *testing.T) string {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // overlay writes the edited files, and the list of them that go wants.
 func overlay(t *testing.T, edits []edit) string {
 	dir := t.TempDir()
 	replace := map[string]string{}
 	for i, e := range edits {
 		path, err := filepath.Abs(filepath.Join("..", e.file))
+		if file, ok := strings.CutPrefix(e.file, "GOROOT"); ok {
+			path = goroot(t) + file
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -151,32 +151,9 @@ var registering = []testCase{
 		}
 	}},
 	{name: "away-at-start", promise: 8, needs: link, run: func(e *env) {
-		a, b := e.client(), e.client()
-		w := e.watch(b)
+		a := e.client()
 		a.Cut()
-		began := time.Now()
-		patience := e.h.TTL/2 + e.h.Slack // enough to meet a cause
-		ctx, cancel := context.WithTimeout(e.Context(), patience)
-		defer cancel()
-		_, err := a.Registry.Register(ctx, instance("never"))
-		if d := time.Since(began); d > patience+50*time.Millisecond+e.h.Slack {
-			e.Errorf("Register returned %v after its context had ended", d-patience)
-		}
-		var detail *registry.Error
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &detail) || detail.Err.Error() == context.DeadlineExceeded.Error() {
-			e.Errorf("Register: %v; want an error that wraps the context's and the last cause", err)
-		}
-		wait := e.after(func() error {
-			_, err := a.Registry.Register(e.ctx(5*e.back()), instance("x"))
-			return err
-		})
-		w.quiet(2 * e.h.TTL)
-		a.Heal()
-		if err := wait(e.back()); err != nil {
-			e.Errorf("Register: %v, though the registry is back", err)
-		}
-		w.set(e.h.TTL, "x")
-		w.never(0, "what was given up", func(s registry.Snapshot) bool { return has(s, "never") })
+		e.awayAtStart(a, e.back(), a.Heal)
 	}},
 	{name: "update", promise: 13, run: func(e *env) {
 		a := e.client(e.long)
@@ -301,4 +278,35 @@ func closed(done <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// awayAtStart registers while the registry is away, until back brings it back.
+func (e *env) awayAtStart(a Client, within time.Duration, back func()) {
+	e.Helper()
+	began := time.Now()
+	patience := e.h.TTL/2 + e.h.Slack // enough to meet a cause
+	ctx, cancel := context.WithTimeout(e.Context(), patience)
+	defer cancel()
+	_, err := a.Registry.Register(ctx, instance("never"))
+	if d := time.Since(began); d > patience+50*time.Millisecond+e.h.Slack {
+		e.Errorf("Register returned %v after its context had ended", d-patience)
+	}
+	var detail *registry.Error
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &detail) || detail.Err.Error() == context.DeadlineExceeded.Error() {
+		e.Errorf("Register: %v; want an error that wraps the context's and the last cause", err)
+	}
+	forever, stop := context.WithCancel(e.Context())
+	defer stop()
+	wait := e.after(func() error {
+		_, err := a.Registry.Register(forever, instance("x"))
+		return err
+	})
+	w := e.watch(e.client())
+	w.quiet(2 * e.h.TTL)
+	back()
+	if err := wait(within); err != nil {
+		e.Errorf("Register: %v, though the registry is back", err)
+	}
+	w.set(within, "x")
+	w.never(0, "what was given up", func(s registry.Snapshot) bool { return has(s, "never") })
 }

@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 	server := testserver.SharedConsul(t)
 	admin := server.Admin(t)
 	// The server ends a session when it was not renewed for twice its TTL.
-	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 4100 * time.Millisecond, Slack: 2 * time.Second, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 4100 * time.Millisecond, Slack: 2 * time.Second, Election: election, Cluster: cluster, New: func(t *testing.T) func(*registry.Options) conformance.Client {
 		root := t.Name() + rand.Text()
 		token := admin.Token(t, root)
 		t.Cleanup(func() { admin.Delete(t, root) })
@@ -37,4 +37,15 @@ func TestConformance(t *testing.T) {
 			}
 		}
 	}})
+}
+
+// election is the time in which a leader that falls silent is missed, 1 to 2 s, the
+// time to elect, and that for the new one to take over.
+const election = 3 * time.Second
+
+func cluster(t *testing.T) conformance.Cluster {
+	root := t.Name() + rand.Text()
+	return testserver.SharedConsulCluster(t).Suite(t, func(servers []string) registry.Backend {
+		return consulreg.New(servers, &consulreg.Options{Root: root})
+	}, nil)
 }

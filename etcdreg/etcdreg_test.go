@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
 func TestConformance(t *testing.T) {
 	e := testserver.SharedEtcd(t)
 	admin := e.Admin(t)
-	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2600 * time.Millisecond, Slack: 2 * time.Second, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2600 * time.Millisecond, Slack: 2 * time.Second, Election: election, Cluster: cluster, New: func(t *testing.T) func(*registry.Options) conformance.Client {
 		root := "/" + t.Name() + rand.Text()
 		user, password := admin.User(t, root)
 		t.Cleanup(func() { admin.Delete(t, root) })
@@ -37,4 +37,16 @@ func TestConformance(t *testing.T) {
 			}
 		}
 	}})
+}
+
+// election is the time in which a leader that falls silent is missed, 1 to 2 s, and
+// the time to elect.
+const election = 3 * time.Second
+
+func cluster(t *testing.T) conformance.Cluster {
+	root := "/" + t.Name() + rand.Text()
+	c := testserver.SharedEtcdCluster(t)
+	return c.Suite(t, func(servers []string) registry.Backend {
+		return etcdreg.New(servers, &etcdreg.Options{Root: root})
+	}, func() { c.Leader(t).Admin(t).Compact(t) })
 }

@@ -4,10 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-rollcall/registry/conformance"
 	"github.com/go-rollcall/registry/internal/adaptertest"
 )
 
 func TestAdapters(t *testing.T) {
-	adaptertest.Run(t, conformance.Harness{New: harness, TTL: 2 * time.Second, Slack: time.Second})
+	h := harness(300 * time.Millisecond)
+	h.TTL, h.Slack = 2*time.Second, time.Second
+	adaptertest.Run(t, h)
 }

@@ -19,10 +19,9 @@ var (
 // client. A test breaks it with the methods that are not those of a Backend.
 // All methods are safe for concurrent use.
 type Conn struct {
-	store    *Store
-	name     string
-	root     string
-	sessions map[*session]bool // guarded by the store's mutex
+	store *Store
+	name  string
+	root  string
 
 	mu       sync.Mutex
 	closed   bool
@@ -30,6 +29,8 @@ type Conn struct {
 	frozen   bool
 	mute     bool
 	denied   bool
+	member   int           // which one it uses
+	out      [Members]bool // those that it cannot reach
 	breaks   int           // how often the link broke: what was under way then is lost
 	changed  chan struct{} // closed and made anew when one of these changes
 	requests int
@@ -56,13 +57,14 @@ func (c *Conn) Freeze() { c.change(func() { c.frozen = true }) }
 // effect, but the calls that made them wait, and fail at Heal.
 func (c *Conn) DropReply() { c.change(func() { c.mute = true }) }
 
-// Heal undoes Cut, Freeze and DropReply.
+// Heal undoes Cut, Freeze, DropReply and Reach.
 func (c *Conn) Heal() {
 	c.change(func() {
 		if c.mute {
 			c.breaks++
 		}
 		c.cut, c.frozen, c.mute = c.closed, false, false
+		clear(c.out[:])
 	})
 }
 
@@ -78,8 +80,10 @@ func (c *Conn) Allow() { c.change(func() { c.denied = false }) }
 func (c *Conn) Expire() {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
-	for ss := range c.sessions {
-		ss.end()
+	for ss := range c.store.sessions {
+		if ss.conn == c {
+			ss.end()
+		}
 	}
 }
 
@@ -107,26 +111,29 @@ func noAnswer(ctx context.Context) error {
 // since it had broken breaks times (-1: never mind).
 func (c *Conn) pass(ctx context.Context, breaks int) (now int, err error) {
 	for {
-		c.mu.Lock()
-		now, changed := c.breaks, c.changed
+		l := c.link()
 		switch {
-		case c.cut:
-			err = errCut
-		case breaks >= 0 && c.breaks != breaks:
-			err = errLost
-		case c.frozen:
-			c.mu.Unlock()
+		case l.cut:
+			return l.breaks, errCut
+		case breaks >= 0 && l.breaks != breaks:
+			return l.breaks, errLost
+		case l.frozen:
 			select {
-			case <-changed:
-				continue
+			case <-l.own:
+			case <-l.servers:
 			case <-ctx.Done():
-				return now, noAnswer(ctx)
+				return l.breaks, noAnswer(ctx)
 			}
-		case c.denied:
-			err = fmt.Errorf("%w: this client was denied", registry.ErrDenied)
+		case l.down:
+			return l.breaks, errDown
+		case l.alone:
+			c.leave(l.member)
+			return l.breaks, errNoLeader
+		case l.denied:
+			return l.breaks, fmt.Errorf("%w: this client was denied", registry.ErrDenied)
+		default:
+			return l.breaks, nil
 		}
-		c.mu.Unlock()
-		return now, err
 	}
 }
 
@@ -150,14 +157,13 @@ func (c *Conn) call(ctx context.Context, do func() (int, error)) error {
 	c.records += n
 	c.mu.Unlock()
 	for {
-		c.mu.Lock()
-		mute, changed := c.mute && c.breaks == breaks, c.changed
-		c.mu.Unlock()
-		if !mute {
+		l := c.link()
+		if !l.mute || l.breaks != breaks {
 			break
 		}
 		select {
-		case <-changed:
+		case <-l.own:
+		case <-l.servers:
 		case <-ctx.Done():
 			return noAnswer(ctx)
 		}
@@ -172,21 +178,22 @@ func (c *Conn) call(ctx context.Context, do func() (int, error)) error {
 func (c *Conn) await(ctx context.Context, wake <-chan struct{}) error {
 	breaks, err := c.pass(ctx, -1)
 	for err == nil {
-		c.mu.Lock()
-		changed, mute := c.changed, c.mute
-		c.mu.Unlock()
+		l := c.link()
 		news := wake
-		if mute {
+		if l.mute || l.alone && l.breaks == breaks {
 			news = nil
 		}
 		select {
 		case <-news:
 			_, err = c.pass(ctx, breaks)
 			return err
-		case <-changed:
-			_, err = c.pass(ctx, breaks)
+		case <-l.own:
+		case <-l.servers:
 		case <-ctx.Done():
-			err = noAnswer(ctx)
+			return noAnswer(ctx)
+		}
+		if now := c.link(); !now.alone || now.breaks != breaks { // who is alone is not told
+			_, err = c.pass(ctx, breaks)
 		}
 	}
 	return err

@@ -9,14 +9,18 @@ import (
 	"github.com/go-rollcall/registry/memreg"
 )
 
-func harness(*testing.T) func(*registry.Options) conformance.Client {
+func newStore() *memreg.Store {
 	store := memreg.NewStore()
-	store.MinTTL, store.MaxTTL = 400*time.Millisecond, 10*time.Second
+	store.MinTTL, store.MaxTTL = 400*time.Millisecond, 20*time.Second
+	return store
+}
+
+func clients(store *memreg.Store) func(*registry.Options) conformance.Client {
 	return func(opts *registry.Options) conformance.Client {
 		c := store.Conn()
 		return conformance.Client{
 			Registry: registry.New(c, opts),
-			Cut:      c.Cut, Freeze: c.Freeze, DropReply: c.DropReply, Heal: c.Heal,
+			Cut:      c.Cut, Freeze: c.Freeze, DropReply: c.DropReply, Reach: c.Reach, Heal: c.Heal,
 			Expire: c.Expire,
 			Deny:   func(string) { c.Deny() }, Allow: func(string) { c.Allow() },
 			Plant: store.Plant, Remove: store.Remove,
@@ -25,10 +29,34 @@ func harness(*testing.T) func(*registry.Options) conformance.Client {
 	}
 }
 
+// harness is one whose members take so long to elect a leader.
+func harness(election time.Duration) conformance.Harness {
+	return conformance.Harness{
+		Election: election,
+		New:      func(*testing.T) func(*registry.Options) conformance.Client { return clients(newStore()) },
+		Cluster: func(*testing.T) conformance.Cluster {
+			s := newStore()
+			return conformance.Cluster{
+				New: clients(s), Members: memreg.Members,
+				KillLeader: func() {
+					s.Stop()
+					time.AfterFunc(election, s.Start)
+				},
+				Stop: s.Stop, Start: s.Start, Pause: s.Pause, Continue: s.Continue,
+				Isolate: s.Isolate, Reunite: s.Reunite, Save: s.Save,
+			}
+		},
+	}
+}
+
 func TestInRealTime(t *testing.T) {
-	conformance.Run(t, conformance.Harness{New: harness, TTL: 2 * time.Second, Slack: time.Second})
+	h := harness(300 * time.Millisecond)
+	h.TTL, h.Slack = 2*time.Second, time.Second
+	conformance.Run(t, h)
 }
 
 func TestInBubbles(t *testing.T) {
-	conformance.Run(t, conformance.Harness{New: harness, TTL: 10 * time.Second, Slack: 20 * time.Millisecond, Virtual: true})
+	h := harness(time.Second)
+	h.TTL, h.Slack, h.Virtual = 10*time.Second, 20*time.Millisecond, true
+	conformance.Run(t, h)
 }

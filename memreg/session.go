@@ -39,11 +39,11 @@ func (s *Store) grant(c *Conn, ttl time.Duration) *session {
 	ss.timer = time.AfterFunc(ttl, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if !time.Now().Before(ss.expires) { // not renewed since the timer fired
+		if !time.Now().Before(ss.expires) && s.servers.serves() { // not renewed since the timer fired
 			ss.end()
 		}
 	})
-	c.sessions[ss] = true
+	s.sessions[ss] = true
 	return ss
 }
 
@@ -57,7 +57,7 @@ func (ss *session) end() {
 	for r := range ss.records {
 		ss.conn.store.unset(r[0], r[1])
 	}
-	delete(ss.conn.sessions, ss)
+	delete(ss.conn.store.sessions, ss)
 	signal(ss.wake)
 }
 
@@ -87,8 +87,7 @@ func (ss *session) Renew(ctx context.Context) error {
 		if err := ss.alive(); err != nil {
 			return 0, err
 		}
-		ss.expires = time.Now().Add(ss.ttl)
-		ss.timer.Reset(ss.ttl)
+		ss.extend()
 		return 0, nil
 	})
 }

@@ -22,7 +22,10 @@ type Store struct {
 
 	mu       sync.Mutex
 	services map[string]*service
-	opened   int // sessions so far
+	sessions map[*session]bool // that are not over
+	opened   int               // sessions so far
+
+	servers servers
 }
 
 // A service is a set of records and those who watch it. It stays when the last
@@ -45,11 +48,13 @@ type watcher struct {
 }
 
 // NewStore returns an empty store.
-func NewStore() *Store { return &Store{services: map[string]*service{}} }
+func NewStore() *Store {
+	return &Store{services: map[string]*service{}, sessions: map[*session]bool{}, servers: servers{changed: make(chan struct{})}}
+}
 
 // Conn returns a new link to the store: the Backend of one client.
 func (s *Store) Conn() *Conn {
-	return &Conn{store: s, name: "memory", changed: make(chan struct{}), sessions: map[*session]bool{}}
+	return &Conn{store: s, name: "memory", changed: make(chan struct{})}
 }
 
 // Plant writes a record as somebody else would: in any form, taken from its

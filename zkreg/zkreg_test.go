@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
 func TestConformance(t *testing.T) {
 	z := testserver.SharedZooKeeper(t)
 	admin := z.Admin(t)
-	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2300 * time.Millisecond, Slack: 2 * time.Second, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2300 * time.Millisecond, Slack: 2 * time.Second, Election: election, Cluster: cluster, New: func(t *testing.T) func(*registry.Options) conformance.Client {
 		root := "/" + t.Name() + rand.Text()
 		t.Cleanup(func() { admin.Delete(t, root) })
 		return func(opts *registry.Options) conformance.Client {
@@ -34,4 +34,15 @@ func TestConformance(t *testing.T) {
 			}
 		}
 	}})
+}
+
+// election is syncLimit, 10 ticks of 200 ms, in which a member that falls silent is
+// missed, and the time to elect.
+const election = 3 * time.Second
+
+func cluster(t *testing.T) conformance.Cluster {
+	root := "/" + t.Name() + rand.Text()
+	return testserver.SharedZooKeeperCluster(t).Suite(t, func(servers []string) registry.Backend {
+		return zkreg.New(servers, &zkreg.Options{Root: root})
+	}, nil)
 }

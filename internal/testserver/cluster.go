@@ -13,6 +13,8 @@ import (
 // A Cluster is servers of a kind that are one registry together.
 type Cluster[S Server] struct {
 	Members []S
+
+	network *network // between them; nil for one that is alone, and where there can be none
 }
 
 // startCluster starts as many servers as members says, with new names,
@@ -52,6 +54,12 @@ func tryCluster[S Server](kind string, members, private int, newServer func(*Nod
 	for _, n := range nodes {
 		n.members = nodes
 	}
+	if members > 1 && CanIsolate {
+		if c.network, err = newNetwork(nodes); err != nil {
+			c.Stop()
+			return nil, err
+		}
+	}
 	if err := start(nodes...); err != nil {
 		c.Stop()
 		return nil, err
@@ -67,6 +75,12 @@ func startOne[S Server](kind string, private int, newServer func(*Node) S) (S, e
 		return none, err
 	}
 	return c.Members[0], nil
+}
+
+// String says what it is, and where.
+func (c *Cluster[S]) String() string {
+	n := c.Members[0].node()
+	return fmt.Sprintf("a cluster of %s %s at %s", n.kind, n.version, c.Addr())
 }
 
 // Addr is the addresses of all members for clients, separated by commas.
@@ -94,12 +108,21 @@ func (c *Cluster[S]) Leader(t testing.TB) S {
 	}
 }
 
+// KillLeader ends the member that leads without warning, and returns it. What it
+// stored is kept.
+func (c *Cluster[S]) KillLeader(t testing.TB) S {
+	t.Helper()
+	s := c.Leader(t)
+	s.Kill(t)
+	return s
+}
+
 // leaders returns the members that say that they lead, and why others said
 // nothing.
 func (c *Cluster[S]) leaders() (leaders []S, err error) {
 	var errs []error
 	for _, s := range c.Members {
-		if s.node().proc.ended() {
+		if s.node().running() == nil {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
@@ -130,5 +153,8 @@ func (c *Cluster[S]) Start(t testing.TB) {
 func (c *Cluster[S]) Stop() {
 	for _, s := range c.Members {
 		s.node().Stop()
+	}
+	if c.network != nil {
+		c.network.close()
 	}
 }

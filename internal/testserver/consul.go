@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -34,6 +35,16 @@ var sharedConsul = shared[*Consul]{kind: "consul", running: runningConsul, start
 func SharedConsul(t testing.TB) *Consul {
 	t.Helper()
 	return sharedConsul.get(t)
+}
+
+var sharedConsuls = shared[*Cluster[*Consul]]{kind: "consul", start: StartConsulCluster}
+
+// SharedConsulCluster returns the cluster of three that the tests of this binary share,
+// one after the other, to fail its members: see [Cluster.Suite]. If there is none, t is
+// skipped, or fails if REGISTRY_TEST_REQUIRE lists "consul".
+func SharedConsulCluster(t testing.TB) *Cluster[*Consul] {
+	t.Helper()
+	return sharedConsuls.get(t)
 }
 
 // StartConsul starts a server that asks for no tokens, and returns when it
@@ -83,12 +94,13 @@ func (c *Consul) command() (*exec.Cmd, error) {
 	var others []string
 	for _, m := range c.members {
 		if m != c.Node {
-			others = append(others, m.private[1])
+			others = append(others, m.peer(c.Node)[1])
 		}
 	}
+	host, _, _ := net.SplitHostPort(c.peer(c.Node)[0])
 	config := object{
 		"server": true, "bootstrap_expect": len(c.members), "retry_join": others, "retry_interval": "100ms",
-		"node_name": c.name, "data_dir": c.file("data"), "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
+		"node_name": c.name, "data_dir": c.file("data"), "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "advertise_addr": host,
 		"ports": object{
 			"http": port(c.addr), "server": port(c.private[0]), "serf_lan": port(c.private[1]),
 			"serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
@@ -151,13 +163,13 @@ func (c *Consul) ready(ctx context.Context) error {
 
 func (c *Consul) leads(ctx context.Context) (bool, error) {
 	leader, err := c.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
-	return err == nil && len(c.private) > 0 && leader == c.private[0], err
+	return err == nil && len(c.private) > 0 && leader == c.peer(c.Node)[0], err
 }
 
 func (c *Consul) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session != "" && c.proc == nil { // ours goes, with all that it holds
+	if c.session != "" && c.process() == nil { // ours goes, with all that it holds
 		c.client.Session().Destroy(c.session, nil)
 	}
 }

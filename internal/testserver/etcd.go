@@ -34,6 +34,16 @@ func SharedEtcd(t testing.TB) *Etcd {
 	return sharedEtcd.get(t)
 }
 
+var sharedEtcds = shared[*Cluster[*Etcd]]{kind: "etcd", start: StartEtcdCluster}
+
+// SharedEtcdCluster returns the cluster of three that the tests of this binary share,
+// one after the other, to fail its members: see [Cluster.Suite]. If there is none, t is
+// skipped, or fails if REGISTRY_TEST_REQUIRE lists "etcd".
+func SharedEtcdCluster(t testing.TB) *Cluster[*Etcd] {
+	t.Helper()
+	return sharedEtcds.get(t)
+}
+
 // StartEtcd starts a server that asks for no credentials, and returns when it
 // serves. The caller stops it.
 func StartEtcd() (*Etcd, error) { return startOne("etcd", 1, newEtcd) }
@@ -83,12 +93,12 @@ func (e *Etcd) command() (*exec.Cmd, error) {
 	}
 	var cluster []string
 	for _, m := range e.members {
-		cluster = append(cluster, m.name+"=http://"+m.private[0])
+		cluster = append(cluster, m.name+"=http://"+m.peer(e.Node)[0])
 	}
-	own, peer := "http://"+e.addr, "http://"+e.private[0]
+	own := "http://" + e.addr
 	return exec.Command(etcd, "--name="+e.name, "--data-dir="+e.file("data"),
 		"--listen-client-urls="+own, "--advertise-client-urls="+own,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer,
+		"--listen-peer-urls=http://"+e.private[0], "--initial-advertise-peer-urls=http://"+e.peer(e.Node)[0],
 		"--initial-cluster="+strings.Join(cluster, ","), "--initial-cluster-token="+e.members[0].name,
 		"--bcrypt-cost=4", // the least: its passwords are no secrets
 		fmt.Sprintf("--unsafe-no-fsync=%t", e.hasty),

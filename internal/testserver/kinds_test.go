@@ -44,6 +44,8 @@ type cluster struct {
 	members []testserver.Server
 	leader  func(testing.TB) testserver.Server
 	start   func(testing.TB)
+	isolate func(testing.TB, testserver.Server)
+	reunite func(testing.TB)
 	stop    func()
 }
 
@@ -59,7 +61,11 @@ func three[S testserver.Server](start func() (*testserver.Cluster[S], error)) fu
 		if err != nil {
 			return cluster{}, err
 		}
-		any := cluster{start: c.Start, stop: c.Stop, leader: func(t testing.TB) testserver.Server { return c.Leader(t) }}
+		any := cluster{
+			start: c.Start, stop: c.Stop, reunite: c.Reunite,
+			leader:  func(t testing.TB) testserver.Server { return c.Leader(t) },
+			isolate: func(t testing.TB, s testserver.Server) { c.Isolate(t, s.(S)) },
+		}
 		for _, s := range c.Members {
 			any.members = append(any.members, s)
 		}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,17 +28,22 @@ type Node struct {
 	kind    string // as it is called in errors
 	name    string // its own, by which it is told from another on its port
 	addr    string
-	private []string // addresses between the members of a cluster
-	members []*Node  // of its cluster, itself among them
+	private []string // where it listens for the other members of a cluster
+	pairs   bool     // each of these can be told another address of it
+	peers   map[*Node][]string
+	members []*Node // of its cluster, itself among them
 	version string
 	dir     string // "" if somebody else runs it
-	proc    *process
 	server  Server
+
+	mu   sync.Mutex
+	proc *process // the last one
 }
 
 // A Server is a server of some kind: a [*ZooKeeper], an [*Etcd] or a [*Consul].
 // What all can do is said at [Node], which they embed.
 type Server interface {
+	String() string
 	Addr() string
 	Version() string
 	Stop()
@@ -61,6 +67,9 @@ type Server interface {
 
 func (n *Node) node() *Node { return n }
 
+// String says what it is, and where.
+func (n *Node) String() string { return fmt.Sprintf("%s %s at %s", n.kind, n.version, n.addr) }
+
 // Addr is the server's host:port for clients.
 func (n *Node) Addr() string { return n.addr }
 
@@ -71,8 +80,8 @@ func (n *Node) Version() string { return n.version }
 // when its process is gone. One that somebody else runs goes on.
 func (n *Node) Stop() {
 	n.server.release() // first: it may ask the server
-	if n.proc != nil {
-		n.proc.kill()
+	if p := n.process(); p != nil {
+		p.kill()
 	}
 	if n.dir != "" {
 		os.RemoveAll(n.dir)
@@ -131,10 +140,34 @@ func (n *Node) Start(t testing.TB) {
 // own returns the process, if it is ours.
 func (n *Node) own(t testing.TB) *process {
 	t.Helper()
-	if n.proc == nil {
+	p := n.process()
+	if p == nil {
 		t.Fatalf("%s at %s is run by somebody else, who alone can end or pause it", n.kind, n.addr)
 	}
+	return p
+}
+
+// process returns the last process, nil if there was none.
+func (n *Node) process() *process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	return n.proc
+}
+
+// peer returns where other reaches it: where it listens, or at relays there.
+func (n *Node) peer(other *Node) []string {
+	if addrs, ok := n.peers[other]; ok {
+		return addrs
+	}
+	return n.private
+}
+
+// running returns the process if it has not ended.
+func (n *Node) running() *process {
+	if p := n.process(); p != nil && !p.ended() {
+		return p
+	}
+	return nil
 }
 
 // restart starts those of the nodes that have ended, and returns when all
@@ -153,7 +186,7 @@ func restart(nodes ...*Node) error {
 // start starts those of the nodes that do not run, and returns when all serve.
 func start(nodes ...*Node) error {
 	for _, n := range nodes {
-		if n.proc != nil && !n.proc.ended() {
+		if n.running() != nil {
 			continue
 		}
 		if err := n.run(); err != nil {
@@ -180,6 +213,8 @@ func (n *Node) run() error {
 	}
 	defer log.Close() // the server has its own descriptor
 	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, log, log
+	n.mu.Lock() // it may dial a relay before this returns
+	defer n.mu.Unlock()
 	p, err := startProcess(cmd)
 	if err == nil {
 		n.proc = p
@@ -189,15 +224,15 @@ func (n *Node) run() error {
 
 // awaitReady returns when the server serves.
 func (n *Node) awaitReady() error {
-	deadline := time.Now().Add(startTime)
+	deadline, proc := time.Now().Add(startTime), n.process()
 	for {
-		ctx, cancel := context.WithTimeout(n.proc.life, 2*time.Second)
+		ctx, cancel := context.WithTimeout(proc.life, 2*time.Second)
 		err := n.server.ready(ctx)
 		cancel()
 		if err == nil {
 			return nil
 		}
-		ended, late := n.proc.ended(), time.Now().After(deadline)
+		ended, late := proc.ended(), time.Now().After(deadline)
 		switch {
 		case (ended || late) && strings.Contains(strings.ToLower(n.logTail()), "address already in use"):
 			return fmt.Errorf("%s at %s: %w", n.kind, n.addr, errPortTaken)

@@ -11,6 +11,9 @@ import (
 // DiesWithParent says whether a server ends with a test binary that is killed.
 const DiesWithParent = true
 
+// CanPause says whether servers can be paused.
+const CanPause = true
+
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

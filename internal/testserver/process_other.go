@@ -10,6 +10,9 @@ import (
 // DiesWithParent says whether a server ends with a test binary that is killed.
 const DiesWithParent = false
 
+// CanPause says whether servers can be paused.
+const CanPause = false
+
 // dieWithParent does nothing: a server outlives a test binary that is killed.
 func dieWithParent(*exec.Cmd) {}
 

@@ -37,10 +37,14 @@ import (
 // lacks the server's program. Its text says what to install.
 var ErrNotInstalled = errors.New("not installed")
 
-// shared is the one server of a kind that the tests of this binary share.
-type shared[S Server] struct {
+// shared is the one server of a kind, or the one cluster, that the tests of this
+// binary share.
+type shared[S interface {
+	fmt.Stringer
+	Stop()
+}] struct {
 	kind    string                       // as REGISTRY_TEST_REQUIRE names it
-	running func(addr string) (S, error) // one that somebody else runs
+	running func(addr string) (S, error) // one that somebody else runs; nil if that is of no use
 	start   func() (S, error)
 
 	mu      sync.Mutex
@@ -56,8 +60,7 @@ func (s *shared[S]) get(t testing.TB) S {
 	if err != nil {
 		unavailable(t, s.kind, err)
 	}
-	n := server.node()
-	t.Logf("%s %s at %s", n.kind, n.version, n.addr)
+	t.Log(server)
 	return server
 }
 
@@ -69,7 +72,7 @@ func (s *shared[S]) obtain() (S, error) {
 	}
 	s.started = true
 	address := addressVariable(s.kind)
-	if addr := os.Getenv(address); addr == "" {
+	if addr := os.Getenv(address); addr == "" || s.running == nil {
 		s.server, s.err = s.start()
 	} else if s.server, s.err = s.running(addr); s.err != nil {
 		s.err = fmt.Errorf("%s: %w", address, s.err)
@@ -81,7 +84,7 @@ func (s *shared[S]) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.started && s.err == nil {
-		s.server.node().Stop()
+		s.server.Stop()
 	}
 	s.started = false
 }
@@ -93,6 +96,9 @@ func Main(m *testing.M) int {
 	defer sharedZooKeeper.stop()
 	defer sharedEtcd.stop()
 	defer sharedConsul.stop()
+	defer sharedZooKeepers.stop()
+	defer sharedEtcds.stop()
+	defer sharedConsuls.stop()
 	return m.Run()
 }
 

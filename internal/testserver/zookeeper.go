@@ -42,6 +42,16 @@ func SharedZooKeeper(t testing.TB) *ZooKeeper {
 	return sharedZooKeeper.get(t)
 }
 
+var sharedZooKeepers = shared[*Cluster[*ZooKeeper]]{kind: "zk", start: StartZooKeeperCluster}
+
+// SharedZooKeeperCluster returns the cluster of three that the tests of this binary share,
+// one after the other, to fail its members: see [Cluster.Suite]. If there is none, t is
+// skipped, or fails if REGISTRY_TEST_REQUIRE lists "zk".
+func SharedZooKeeperCluster(t testing.TB) *Cluster[*ZooKeeper] {
+	t.Helper()
+	return sharedZooKeepers.get(t)
+}
+
 // StartZooKeeper starts a server and returns when it serves. The caller stops
 // it.
 func StartZooKeeper() (*ZooKeeper, error) {
@@ -54,7 +64,10 @@ func StartZooKeeperCluster() (*Cluster[*ZooKeeper], error) {
 	return startCluster("ZooKeeper", 3, 2, newZooKeeper)
 }
 
-func newZooKeeper(n *Node) *ZooKeeper { return &ZooKeeper{Node: n} }
+func newZooKeeper(n *Node) *ZooKeeper {
+	n.pairs = true
+	return &ZooKeeper{Node: n}
+}
 
 // runningZooKeeper is a server that somebody else runs.
 func runningZooKeeper(addr string) (*ZooKeeper, error) {
@@ -105,7 +118,8 @@ maxClientCnxns=0
 		// In ticks: to come to follow a leader, and to have its newest.
 		config = fmt.Appendf(config, "initLimit=50\nsyncLimit=10\n")
 		for i, m := range z.members {
-			config = fmt.Appendf(config, "server.%d=%s:%d\n", i+1, m.private[0], port(m.private[1]))
+			at := m.peer(z.Node)
+			config = fmt.Appendf(config, "server.%d=%s:%d\n", i+1, at[0], port(at[1]))
 		}
 		id := fmt.Append(nil, 1+slices.Index(z.members, z.Node))
 		if err := os.WriteFile(filepath.Join(data, "myid"), id, 0o600); err != nil {
@@ -118,6 +132,8 @@ maxClientCnxns=0
 	// The first compiler alone and one collector thread: measured to start and
 	// to serve faster than the defaults on two cores, in less memory.
 	return exec.Command(java, "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		// One that was alone for long looks for the others as often as at first.
+		"-Dzookeeper.fastleader.maxNotificationInterval=1000",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true",
 		"-cp", zkJar+string(os.PathListSeparator)+zkLogger,
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", z.file("zoo.cfg")), nil
