@@ -52,12 +52,13 @@ func untried(set []*Node, pick func(Request) int, r Request) int {
 	return -1
 }
 
-// subset makes of what picks among set[at[0]], set[at[1]], … what picks among set.
-func subset(set []*Node, at []int, p Policy) (part []*Node, pick func(Request) int) {
-	for _, i := range at {
-		part = append(part, set[i])
+// part returns set[at[0]], set[at[1]], …
+func part(set []*Node, at []int) []*Node {
+	nodes := make([]*Node, len(at))
+	for i, k := range at {
+		nodes[i] = set[k]
 	}
-	return part, p.Prepare(part)
+	return nodes
 }
 
 // run makes the table anew when the set changes, and when somebody comes back. However

@@ -90,15 +90,12 @@ func (p *weighted) Prepare(set []*Node) func(Request) int {
 	if len(at) == len(set) {
 		return func(Request) int { return next() }
 	}
-	part := make([]*Node, len(at))
-	for i := range at {
-		part[i] = set[at[i]]
-	}
+	nodes := part(set, at)
 	return func(r Request) int {
 		if len(r.Tried) == 0 {
 			return at[next()]
 		}
-		if i := untried(part, func(Request) int { return next() }, r); i >= 0 {
+		if i := untried(nodes, func(Request) int { return next() }, r); i >= 0 {
 			return at[i]
 		}
 		return -1

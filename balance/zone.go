@@ -24,8 +24,8 @@ func (p zoned) Prepare(set []*Node) func(Request) int {
 	if len(near) == 0 || len(far) == 0 {
 		return p.inner.Prepare(set)
 	}
-	nodes, pick := p.part(set, near)
-	others, pickFar := p.part(set, far)
+	nodes, others := part(set, near), part(set, far)
+	pick, pickFar := p.inner.Prepare(nodes), p.inner.Prepare(others)
 	return func(r Request) int {
 		if len(r.Tried) == 0 {
 			if i := pick(r); i >= 0 {
@@ -39,12 +39,4 @@ func (p zoned) Prepare(set []*Node) func(Request) int {
 		}
 		return -1
 	}
-}
-
-func (p zoned) part(set []*Node, at []int) ([]*Node, func(Request) int) {
-	part := make([]*Node, len(at))
-	for i, k := range at {
-		part[i] = set[k]
-	}
-	return part, p.inner.Prepare(part)
 }
