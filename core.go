@@ -114,7 +114,7 @@ func (c *core) Lookup(ctx context.Context, service string) ([]Instance, error) {
 		return nil, c.wrap("lookup", service, "", err)
 	}
 	var recs []Record
-	err := c.ask(ctx, func(ctx context.Context) (err error) {
+	err := c.ask(ctx, "lookup", service, func(ctx context.Context) (err error) {
 		recs, err = c.b.Lookup(ctx, service)
 		return err
 	})
@@ -136,7 +136,7 @@ func (c *core) Lookup(ctx context.Context, service string) ([]Instance, error) {
 
 func (c *core) Services(ctx context.Context) ([]string, error) {
 	var names []string
-	err := c.ask(ctx, func(ctx context.Context) (err error) {
+	err := c.ask(ctx, "services", "", func(ctx context.Context) (err error) {
 		names, err = c.b.Services(ctx)
 		return err
 	})
@@ -151,7 +151,7 @@ func (c *core) Services(ctx context.Context) ([]string, error) {
 // ask makes a read until it succeeds, for as long as ctx allows and no longer
 // than the TTL. Each try has half of that, so that a dead link is found out
 // while there is time for another.
-func (c *core) ask(ctx context.Context, read func(context.Context) error) error {
+func (c *core) ask(ctx context.Context, op, service string, read func(context.Context) error) error {
 	if err := c.enter(); err != nil {
 		return err
 	}
@@ -172,7 +172,9 @@ func (c *core) ask(ctx context.Context, read func(context.Context) error) error 
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
-		sleep(ctx, pause.next())
+		if sleep(ctx, pause.next()) {
+			c.observe(Event{Kind: Retrying, Op: op, Service: service, Err: err})
+		}
 	}
 	return c.ended(ctx, last)
 }

@@ -22,7 +22,8 @@ type entry struct {
 	queued  bool          // in ready or later
 	due     time.Time
 	pause   backoff
-	last    error // the newest failure; nil after a success
+	last    error     // the newest failure; nil after a success
+	wrong   time.Time // since when a line has said that the record is not as wanted
 	waiters []waiter
 }
 
@@ -52,8 +53,15 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 	e.last = err
 	switch {
 	case err == nil:
+		if r != nil && r == e.want && !e.held {
+			k.tell(Event{Kind: RecordWritten, Service: e.service, ID: e.id})
+		}
 		e.written, e.there, e.held = gen, r != nil, r != nil && r == e.want
 		e.pause.reset()
+		if e.held && !e.wrong.IsZero() {
+			k.mu.say(slog.LevelInfo, "registry: record written again", "service", e.service, "instance", e.id, "after", time.Since(e.wrong).Round(time.Millisecond))
+			e.wrong = time.Time{}
+		}
 		if r != nil {
 			r.confirmed = true
 			e.left = nil // it was written over
@@ -67,7 +75,10 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 	case errors.Is(err, ErrSuperseded):
 		e.last, e.there = nil, false
 		if e.want == r {
-			k.mu.say(slog.LevelWarn, "registry: superseded by a newer registration", "service", e.service, "instance", e.id)
+			if e.held {
+				k.tell(Event{Kind: RecordLost, Service: e.service, ID: e.id, Err: err})
+			}
+			k.mu.say(slog.LevelWarn, "registry: superseded by a newer registration: left alone", "service", e.service, "instance", e.id)
 			k.finish(e, ErrSuperseded)
 		}
 	case permanent(err):
@@ -83,6 +94,7 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 				delete(k.entries, e.key)
 			}
 		case news:
+			e.wrong = time.Now()
 			k.mu.say(slog.LevelWarn, "registry: write refused: trying again", "service", e.service, "instance", e.id, "err", err)
 		}
 	default:

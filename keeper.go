@@ -29,12 +29,14 @@ type keeper struct {
 	away    bool                    // it is known that no session can be had
 	abandon context.CancelCauseFunc // ends the session under way; nil if there is none
 	ended   error                   // set by close: what the last session answered
+	news    news
 }
 
 var (
 	errAbandoned = errors.New("the session was given up: nothing is registered any more, and a withdrawal is unconfirmed")
 	errUnended   = errors.New("the session is taken for lost, and no server has confirmed that: what it held stays until it runs out")
 	errNotYet    = errors.New("not written yet")
+	errTaken     = errors.New("somebody else has deleted the record, or taken it over")
 )
 
 func newKeeper(c *core) *keeper {
@@ -207,8 +209,14 @@ func (k *keeper) settleAll(jobs []job, errs []error, cancel context.CancelCauseF
 		if pause == 0 {
 			pause = j.e.pause.after(err)
 		}
+		op := "register"
+		if j.r == nil {
+			op = "deregister"
+		}
+		k.tell(Event{Kind: Retrying, Op: op, Service: j.e.service, ID: j.e.id, Err: err})
 		j.e.due = time.Now().Add(pause)
 		j.e.queued = true
 		k.later = append(k.later, j.e)
 	}
+	k.returned()
 }

@@ -39,7 +39,8 @@ func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.doubt != nil {
-		k.mu.say(slog.LevelInfo, "registry: session confirmed again")
+		stop(&k.news.lapse)
+		k.mu.say(slog.LevelInfo, "registry: session confirmed again", "registrations", k.registered(), "after", k.lasted())
 	}
 	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil
 }
@@ -47,8 +48,12 @@ func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
 func (k *keeper) doubted(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.tell(Event{Kind: Retrying, Op: "renew", Err: err})
 	if k.doubt == nil {
-		k.mu.say(slog.LevelWarn, "registry: session not renewed: trying again", "proven for", time.Until(k.proven).Round(time.Millisecond), "err", err)
+		k.troubled(k.proven.Add(-k.ttl))
+		k.lapses()
+		k.mu.say(slog.LevelWarn, "registry: session not renewed: trying again", "registrations", k.registered(),
+			"since", k.news.since, "proven for", time.Until(k.proven).Round(time.Millisecond), "err", err)
 	}
 	k.doubt = err
 }
@@ -57,9 +62,17 @@ func (k *keeper) doubted(err error) {
 func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCauseFunc) {
 	var pause backoff
 	failed := false
+	var since time.Time
 	for ctx.Err() == nil {
 		began := time.Now()
+		var back *time.Timer
+		if failed {
+			back = time.AfterFunc(s.TTL(), func() {
+				k.c.log.Info("registry: what is registered is watched again", "after", time.Since(since).Round(time.Millisecond))
+			})
+		}
 		err := s.Guard(ctx, k.lost)
+		stop(&back)
 		if errors.Is(err, ErrSessionLost) {
 			cancel(err)
 			return
@@ -68,8 +81,11 @@ func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCaus
 			pause.reset()
 			failed = false
 		}
+		if ctx.Err() == nil {
+			k.c.observe(Event{Kind: Retrying, Op: "guard", Err: err})
+		}
 		if permanent(err) && !failed { // else it is the link's trouble, which renewals report
-			failed = true
+			failed, since = true, time.Now()
 			k.c.log.Warn("registry: cannot watch what is registered: trying again", "err", err)
 		}
 		sleep(ctx, pause.after(err))
@@ -80,10 +96,12 @@ func (k *keeper) lost(service, id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if e := k.entries[key{service, id}]; e != nil {
-		e.held = false
-		if e.want != nil {
-			k.mu.say(slog.LevelWarn, "registry: record lost to somebody else", "service", service, "instance", id)
+		if e.want != nil && e.held {
+			e.wrong = time.Now()
+			k.tell(Event{Kind: RecordLost, Service: service, ID: id, Err: errTaken})
+			k.mu.say(slog.LevelWarn, "registry: record lost to somebody else: writing it again", "service", service, "instance", id)
 		}
+		e.held = false
 		k.enqueue(e)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// A logMutex is a mutex under which log lines are noted, to be written after it
-// is released: a handler may block, or call the Registry.
+// A logMutex is a mutex under which log lines and events are noted, to be written
+// after it is released: a handler may block, or call the Registry.
 type logMutex struct {
 	sync.Mutex
 	log   *slog.Logger
@@ -15,8 +15,10 @@ type logMutex struct {
 }
 
 func (m *logMutex) say(level slog.Level, msg string, args ...any) {
-	m.lines = append(m.lines, func() { m.log.Log(context.Background(), level, msg, args...) })
+	m.later(func() { m.log.Log(context.Background(), level, msg, args...) })
 }
+
+func (m *logMutex) later(f func()) { m.lines = append(m.lines, f) }
 
 func (m *logMutex) Unlock() {
 	lines := m.lines

@@ -24,6 +24,7 @@ var imports = map[string]string{
 	"consul": "github.com/go-rollcall/registry/consulreg",
 	"etcd":   "github.com/go-rollcall/registry/etcdreg",
 	"mem":    "github.com/go-rollcall/registry/memreg",
+	"static": "github.com/go-rollcall/registry/staticreg",
 	"zk":     "github.com/go-rollcall/registry/zkreg",
 }
 
@@ -49,6 +50,7 @@ func RegisterScheme(scheme string, open func(context.Context, *url.URL) (Backend
 //	etcd://h1:2379,h2:2379/root etcd (import …/etcdreg)
 //	consul://h1:8500/root       Consul (import …/consulreg)
 //	mem:  or  mem://name        a store of this process (import …/memreg)
+//	static://h1:8897,h2:8897    a fixed list, to read from (import …/staticreg)
 //
 // The path, empty by default, is where the services are kept in the registry.
 // Open does not wait for the registry to answer: Register, Lookup and Watch do.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -85,6 +86,19 @@ func normalize(in Instance) (Instance, error) {
 	}
 	in.Meta = maps.Clone(in.Meta)
 	return in, checkMeta(in.Meta)
+}
+
+// Validate reports whether Register would take in: its error wraps ErrInvalid or
+// ErrTooLarge.
+func (in Instance) Validate() error {
+	n, err := normalize(in)
+	if err == nil {
+		_, err = encode(n, rand.Text())
+	}
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: "validate", Service: in.Service, ID: in.ID, Err: err}
 }
 
 func checkMeta(meta map[string]string) error {

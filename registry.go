@@ -180,9 +180,14 @@ type Options struct {
 	// if 0.
 	MaxInstances int
 
-	// Logger receives one line for each change of state: a session lost, a
-	// registration written again, a watch interrupted. slog.Default if nil.
+	// Logger receives one line for each change of state, and none for a retry: what
+	// is lost, since when, what is being tried, and when it is back, after how
+	// long. slog.Default if nil.
 	Logger *slog.Logger
+
+	// Observe, if not nil, is called for each Event, from several goroutines. It
+	// holds up the Registry until it returns.
+	Observe func(Event)
 
 	// NoVerify turns off the question, asked twice every TTL in O(1), whether
 	// the set that a watch shows is still the registry's. It is for the tests

@@ -79,8 +79,10 @@ func (k *keeper) wanted() bool {
 func (k *keeper) refused(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.troubled(time.Now())
+	k.tell(Event{Kind: Retrying, Op: "session", Err: err})
 	if !k.away {
-		k.mu.say(slog.LevelWarn, "registry: no session can be opened: trying again", "err", err)
+		k.mu.say(slog.LevelWarn, "registry: no session can be opened: trying again", "registrations", k.registered(), "since", k.news.since, "err", err)
 	}
 	k.doubt, k.away = err, true
 	if !permanent(err) {
@@ -99,26 +101,37 @@ func (k *keeper) unheld(s Session, why, closed error) {
 	defer k.mu.Unlock()
 	k.abandon = nil
 	k.doubt = why
+	stop(&k.news.lapse)
+	k.tell(Event{Kind: SessionOver, Err: why})
 	if k.c.ctx.Err() != nil {
 		k.ended = closed
 		return
 	}
 	n := 0
 	for _, e := range k.entries {
+		if e.held {
+			k.tell(Event{Kind: RecordLost, Service: e.service, ID: e.id, Err: why})
+		}
 		if e.there && closed != nil {
 			e.left = errUnended
 			if errors.Is(why, errAbandoned) {
 				e.left = errAbandoned
 			}
 		}
-		e.held, e.there, e.last = false, false, nil
+		e.held, e.there, e.last, e.wrong = false, false, nil, time.Time{}
 		if e.want != nil {
 			n++
 		} else {
 			k.settle(e, nil, e.gen, nil)
 		}
 	}
-	k.mu.say(slog.LevelWarn, "registry: session over", "session", s.String(), "registrations", n, "err", why)
+	if n == 0 {
+		k.news.since = time.Time{}
+		k.mu.say(slog.LevelInfo, "registry: session given up: nothing is registered any more", "session", s.String(), "err", why)
+		return
+	}
+	k.troubled(time.Now())
+	k.mu.say(slog.LevelWarn, "registry: session over: opening another", "session", s.String(), "registrations", n, "since", k.news.since, "err", why)
 }
 
 // hold writes what is wanted under s until the session is lost or given up, or
@@ -170,6 +183,10 @@ func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFun
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())
+	level := slog.LevelDebug
+	if k.away {
+		level = slog.LevelInfo
+	}
 	k.doubt, k.away = nil, false
 	k.abandon = cancel
 	again := 0
@@ -184,8 +201,14 @@ func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFun
 		}
 		k.enqueue(e)
 	}
-	k.mu.say(slog.LevelDebug, "registry: session opened", "session", s.String(), "ttl", k.ttl)
-	if again > 0 {
-		k.mu.say(slog.LevelInfo, "registry: new session: registering again", "registrations", again)
+	k.tell(Event{Kind: SessionOpened})
+	if k.news.again = again > 0; k.news.again {
+		k.mu.say(slog.LevelInfo, "registry: session opened: registering again", "session", s.String(), "ttl", k.ttl, "registrations", again)
+		return
 	}
+	args := []any{"session", s.String(), "ttl", k.ttl}
+	if !k.news.since.IsZero() {
+		args = append(args, "after", k.lasted())
+	}
+	k.mu.say(level, "registry: session opened", args...)
 }

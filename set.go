@@ -50,8 +50,11 @@ func (w *watch) hold(version string) {
 	if w.emptied != nil {
 		return
 	}
+	d := MaxBackoff + w.c.opts.TTL/2
+	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
+		"instances", len(w.set)-w.skipped, "for", d)
 	var timer *time.Timer
-	timer = time.AfterFunc(MaxBackoff+w.c.opts.TTL/2, func() {
+	timer = time.AfterFunc(d, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.emptied == timer {

@@ -30,6 +30,7 @@ type watch struct {
 	resets    uint64 // sets and changes that the backend has brought
 	confirmed time.Time
 	trouble   error         // what Snapshot.Err shows
+	since     time.Time     // since when a line has said that the set is not confirmed
 	shown     *time.Timer   // will set trouble, unless the watch comes back before
 	emptied   *time.Timer   // will empty the set, unless records come before; see Reset
 	rev       uint64        // changes whenever readers have something new to see
@@ -100,8 +101,10 @@ func (w *watch) current(version string, changed bool) {
 	stop(&w.shown)
 	stop(&w.emptied)
 	if !w.known || changed || w.trouble != nil {
-		if w.trouble != nil {
-			w.mu.say(slog.LevelInfo, "registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped)
+		if !w.since.IsZero() {
+			w.mu.say(slog.LevelInfo, "registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped,
+				"after", time.Since(w.since).Round(time.Millisecond))
+			w.since = time.Time{}
 		}
 		w.known, w.trouble = true, nil
 		w.bump()
@@ -121,6 +124,10 @@ func (w *watch) troubled(err error) (over bool) {
 		w.bump()
 		return true
 	case !w.known:
+		if w.since.IsZero() {
+			w.since = time.Now()
+			w.mu.say(slog.LevelWarn, "registry: watch has no first set yet: trying again", "service", w.service, "err", err)
+		}
 		w.last = err
 	case permanent(err) || errors.Is(err, errUnanswered) || w.trouble != nil:
 		w.show(err)
@@ -144,8 +151,12 @@ func (w *watch) troubled(err error) (over bool) {
 func (w *watch) show(err error) {
 	stop(&w.shown)
 	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {
+		if w.since.IsZero() {
+			w.since = w.confirmed
+		}
+		w.mu.say(slog.LevelWarn, "registry: watch not confirmed: the last good set stays", "service", w.service,
+			"instances", len(w.set)-w.skipped, "since", w.since, "err", err)
 		err = w.c.wrap("watch", w.service, "", err)
-		w.mu.say(slog.LevelWarn, "registry: watch not confirmed: the last good set stays", "service", w.service, "err", err)
 		w.trouble = err
 		w.bump()
 	}
@@ -179,6 +190,7 @@ func (w *watch) run() {
 		if w.progress() != before {
 			pause.reset()
 		}
+		w.c.observe(Event{Kind: Retrying, Op: "watch", Service: w.service, Err: err})
 		if w.troubled(err) {
 			return
 		}

@@ -1,0 +1,181 @@
+// Package balance picks, for each request, one of the instances that a
+// [registry.View] shows.
+//
+//	view, err := registry.Follow(ctx, reg, "go_servers", nil)
+//	…
+//	b := balance.New(view, balance.P2C(), nil)
+//	defer b.Close()
+//	…
+//	p, err := b.Pick(ctx)
+//	if err != nil { return err }
+//	err = ask(p.Instance().Addr)
+//	p.Done(err)
+//
+// A pick takes no lock, allocates nothing, and costs the same among ten instances as
+// among ten thousand: what a [Policy] needs is prepared when the set changes, aside.
+//
+// An instance whose requests fail is left out for a while, which doubles with each
+// failure in a row, and comes back by itself: see [Options].
+package balance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-rollcall/registry"
+)
+
+// ErrNone is the cause of a pick for which there is no instance: the service has
+// none, or the request has tried each.
+var ErrNone = errors.New("no instance")
+
+// A View is what is followed: a [registry.View], or something that does the same.
+type View interface {
+	Service() string
+	Snapshot() registry.Snapshot
+	Changed() <-chan struct{}
+	Wait(context.Context) error
+}
+
+// A Request is what a pick may depend on.
+type Request struct {
+	// Key is what [Hash] goes by: requests with the same key go to the same instance.
+	Key string
+
+	// Tried are the IDs of instances that this request has been to already: it goes
+	// to another.
+	Tried []string
+
+	now time.Duration // for policies that measure
+}
+
+func (r Request) tried(n *Node) bool { return slices.Contains(r.Tried, n.in.ID) }
+
+// A Picked is the instance for one request.
+type Picked struct {
+	n     *Node
+	start time.Duration // when, or 0 if nothing is measured
+}
+
+// Instance returns the instance. Its Meta is shared: it must not be modified.
+func (p Picked) Instance() registry.Instance { return p.n.in }
+
+// Done ends the request: nil if the instance did its part, else why it did not. It
+// must be called exactly once for each pick. What says nothing of the instance, such
+// as a caller who gave up or an answer that the application does not like, is nil.
+func (p Picked) Done(err error) { p.n.state.done(p, err) }
+
+// A Balancer picks among the instances of one service. All methods are safe for
+// concurrent use.
+type Balancer struct {
+	view   View
+	policy Policy
+	opts   Options
+	log    *slog.Logger
+	began  time.Time // time is measured from here
+
+	measures bool
+	_        [64]byte // the rest changes, what is above does not
+	table    atomic.Pointer[table]
+	_        [64]byte
+
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	kick   chan struct{} // there is something to do for run
+
+	mu     sync.Mutex // guards the making of tables, and what state says it does
+	closed bool
+}
+
+// New returns a Balancer among the instances that view shows; nil is [P2C]. The
+// caller closes it, before the view.
+func New(view View, policy Policy, opts *Options) *Balancer {
+	if policy == nil {
+		policy = P2C()
+	}
+	o := opts.withDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &Balancer{
+		view: view, policy: policy, opts: o, log: o.Logger.With("service", view.Service()), began: time.Now(),
+		measures: policy.Measures(), cancel: cancel, kick: make(chan struct{}, 1),
+	}
+	b.work.Go(func() { b.run(ctx) })
+	return b
+}
+
+// Pick is PickFor of a request about which nothing is known.
+func (b *Balancer) Pick(ctx context.Context) (Picked, error) { return b.PickFor(ctx, Request{}) }
+
+// PickFor returns an instance for r. It waits for the view's first set, within ctx; the
+// error then says why there is none. After that it waits for nothing: where there is
+// no instance that r has not tried, the error wraps [ErrNone], and says what the
+// view knows. An outage of the registry is no error: the last known set is used.
+func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
+	t := b.table.Load()
+	if t == nil || len(t.nodes) == 0 {
+		var err error
+		if t, err = b.first(ctx); err != nil {
+			return Picked{}, err
+		}
+	}
+	if b.measures {
+		r.now = b.now()
+	}
+	var n *Node
+	if i := t.pick(r); uint(i) < uint(len(t.nodes)) && len(r.Tried) == 0 {
+		n = t.nodes[i]
+	} else if n = t.untried(r); n == nil {
+		return Picked{}, b.fail(fmt.Errorf("%w: each of %d was tried", ErrNone, len(t.all)))
+	}
+	if b.measures {
+		n.inFlight.Add(1)
+	}
+	return Picked{n, r.now}, nil
+}
+
+func (b *Balancer) now() time.Duration { return max(time.Since(b.began), 1) }
+
+// first waits for the first set, and returns its table if there is anybody in it.
+func (b *Balancer) first(ctx context.Context) (*table, error) {
+	if err := b.view.Wait(ctx); err != nil {
+		return nil, b.fail(err)
+	}
+	snap := b.view.Snapshot() // before the table, which is then of this one or of a newer one
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil, b.fail(fmt.Errorf("the balancer is %w", registry.ErrClosed))
+	}
+	b.rebuild()
+	t := b.table.Load()
+	b.mu.Unlock()
+	switch {
+	case t != nil && len(t.nodes) > 0:
+		return t, nil
+	case snap.Err != nil:
+		return nil, b.fail(fmt.Errorf("%w, as far as is known: %w", ErrNone, snap.Err))
+	default:
+		return nil, b.fail(fmt.Errorf("%w is registered", ErrNone))
+	}
+}
+
+func (b *Balancer) fail(err error) error {
+	return fmt.Errorf("balance: service %q: %w", b.view.Service(), err)
+}
+
+// Close ends the Balancer, and returns when its goroutine has ended. Picks after it
+// fail with [registry.ErrClosed]; requests under way are unaffected.
+func (b *Balancer) Close() {
+	b.mu.Lock()
+	b.closed = true
+	b.table.Store(nil)
+	b.mu.Unlock()
+	b.cancel()
+	b.work.Wait()
+}

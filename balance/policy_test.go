@@ -1,0 +1,149 @@
+package balance_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/go-rollcall/registry/balance"
+)
+
+// TestShares: what each instance gets of 100,000 picks is within 2 % of its share.
+func TestShares(t *testing.T) {
+	const picks = 100_000
+	for _, tt := range []struct {
+		name   string
+		policy balance.Policy
+		meta   [][]string
+		shares []float64
+		r      func(int) balance.Request
+	}{
+		{"random", balance.Random(), make([][]string, 3), []float64{1, 1, 1}, plain},
+		{"round robin", balance.RoundRobin(), make([][]string, 7), []float64{1, 1, 1, 1, 1, 1, 1}, plain},
+		{"p2c", balance.P2C(), make([][]string, 3), nil, plain}, // of latencies that differ: see below
+		{"hash", balance.Hash(), make([][]string, 3), []float64{1, 1, 1}, keyed},
+		{"weighted", balance.Weighted(), [][]string{
+			{"weight", "5"}, {"weight", "0"}, {}, {"weight", "0.5"}, {"weight", "many"}, {"weight", "-3"}, {"weight", "100"},
+		}, []float64{5, 0, 1, .5, 1, 1, 100}, plain},
+		{"all drained", balance.Weighted(), [][]string{{"weight", "0"}, {"weight", "0"}}, []float64{1, 1}, plain},
+		{"one", balance.Weighted(), make([][]string, 1), []float64{1}, plain},
+		{"zone", balance.Zone("a", balance.RoundRobin()), [][]string{{"zone", "a"}, {"zone", "b"}, {}, {"zone", "a"}}, []float64{1, 0, 0, 1}, plain},
+		{"zone, weighted", balance.Zone("a", balance.Weighted()), [][]string{
+			{"zone", "a", "weight", "3"}, {"zone", "b"}, {"zone", "a"},
+		}, []float64{3, 0, 1}, plain},
+		{"zone without anybody", balance.Zone("c", balance.Random()), [][]string{{"zone", "a"}, {"zone", "b"}}, []float64{1, 1}, plain},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene(t)
+			for i, meta := range tt.meta {
+				s.put(id(i), meta...)
+			}
+			b := s.balancer(len(tt.meta), tt.policy, nil)
+			got := s.count(b, picks, tt.r)
+			sum := 0.
+			for _, share := range tt.shares {
+				sum += share
+			}
+			for i, share := range tt.shares {
+				want := share / sum * picks
+				if off := math.Abs(float64(got[id(i)]) - want); off > want*0.02 {
+					t.Errorf("%s: %d picks, want %.0f: %.2f %% off", id(i), got[id(i)], want, 100*off/want)
+				}
+			}
+			t.Log(got)
+		})
+	}
+}
+
+// TestWeightedIsSmooth: in any 50 picks that follow each other, each instance gets its
+// share but for a few.
+func TestWeightedIsSmooth(t *testing.T) {
+	s := newScene(t)
+	weights := []float64{5, 3, 1, 1}
+	for i, w := range weights {
+		s.put(id(i), "weight", fmt.Sprint(w))
+	}
+	b := s.balancer(len(weights), balance.Weighted(), nil)
+	var all []string
+	for range 5000 {
+		all = append(all, s.pick(b, balance.Request{}))
+	}
+	worst := 0.
+	for from := range len(all) - 50 {
+		got := map[string]int{}
+		for _, id := range all[from : from+50] {
+			got[id]++
+		}
+		for i, w := range weights {
+			worst = max(worst, math.Abs(float64(got[id(i)])-5*w))
+		}
+	}
+	t.Logf("off by %.0f at most", worst)
+	if worst > 3 {
+		t.Errorf("an instance got %.0f more or less than its share of 50 picks", worst)
+	}
+}
+
+// TestWeightedAtTheExtremes: one instance outweighs 10,000, or is outweighed.
+func TestWeightedAtTheExtremes(t *testing.T) {
+	s := of(t, 10_000)
+	s.put(id(777), "weight", "10000")
+	s.put(id(9_999), "weight", "1e300")
+	s.put(id(9_999), "weight", "0")
+	b := s.balancer(10_000, balance.Weighted(), nil)
+	got := s.count(b, 200_000, plain)
+	if n := got[id(777)]; n < 99_000 || n > 101_000 {
+		t.Errorf("half of the weight got %d of 200,000", n)
+	}
+	if n := got[id(9_999)]; n > 0 {
+		t.Errorf("a drained instance got %d", n)
+	}
+	if len(got) < 9_990 {
+		t.Errorf("%d of 9,999 got something", len(got))
+	}
+}
+
+// TestHashMovesItsShare: a change of one instance moves the keys that it had or gets,
+// and no others; programs with other histories agree.
+func TestHashMovesItsShare(t *testing.T) {
+	const keys = 20_000
+	for _, n := range []int{2, 3, 10, 100, 1000} {
+		s := of(t, n)
+		b := s.balancer(n, balance.Hash(), nil)
+		at := func(b *balance.Balancer) []string {
+			var ids []string
+			for i := range keys {
+				ids = append(ids, s.pick(b, keyed(i)))
+			}
+			return ids
+		}
+		before := at(b)
+		victim := id(n / 2)
+		s.store.Remove(service, victim)
+		after := at(s.balancer(n-1, balance.Hash(), nil))
+		had, moved := 0, 0
+		for i := range before {
+			if before[i] == victim {
+				had++
+			}
+			if before[i] != after[i] {
+				moved++
+			}
+			if before[i] != victim && before[i] != after[i] {
+				t.Fatalf("of %d: key %d moved from %s to %s, when %s went", n, i, before[i], after[i], victim)
+			}
+		}
+		s.put(victim)
+		s.shown(n)
+		again := at(s.balancer(n, balance.Hash(), nil))
+		for i := range before {
+			if before[i] != again[i] {
+				t.Fatalf("of %d: key %d is at %s, and by a program with another history at %s", n, i, before[i], again[i])
+			}
+		}
+		t.Logf("1 of %d went: %.2f %% of the keys moved, its share is %.2f %%", n, 100*float64(moved)/keys, 100/float64(n))
+		if moved != had || float64(moved) > 1.5*keys/float64(n) {
+			t.Errorf("of %d: %d keys moved, and the instance had %d of %d", n, moved, had, keys)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package balance
+
+type zoned struct {
+	zone  string
+	inner Policy
+}
+
+// Zone picks by policy among the instances whose "zone" in Meta is this one, as long as
+// there are any that are not left out; else, and for a request that has tried them all,
+// among the others.
+func Zone(zone string, policy Policy) Policy { return zoned{zone, policy} }
+
+func (p zoned) Measures() bool { return p.inner.Measures() }
+
+func (p zoned) Prepare(set []*Node) func(Request) int {
+	var near, far []int
+	for i, n := range set {
+		if n.in.Meta["zone"] == p.zone {
+			near = append(near, i)
+		} else {
+			far = append(far, i)
+		}
+	}
+	if len(near) == 0 || len(far) == 0 {
+		return p.inner.Prepare(set)
+	}
+	nodes, others := part(set, near), part(set, far)
+	pick, pickFar := p.inner.Prepare(nodes), p.inner.Prepare(others)
+	return func(r Request) int {
+		if len(r.Tried) == 0 {
+			if i := pick(r); i >= 0 {
+				return near[i]
+			}
+		} else if i := untried(nodes, pick, r); i >= 0 {
+			return near[i]
+		}
+		if i := untried(others, pickFar, r); i >= 0 {
+			return far[i]
+		}
+		return -1
+	}
+}

@@ -1,0 +1,242 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A View is the newest snapshot of a service, at hand at any moment: for programs
+// that use the instances, where [Registry].Watch is for those that react to changes.
+// All methods are safe for concurrent use.
+type View struct {
+	reg     Registry
+	service string
+	log     *slog.Logger
+
+	ctx    context.Context // the view's life
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup
+
+	now   atomic.Pointer[Snapshot]
+	cache *cache // nil without one
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next change; nil if nobody asked
+	refused error         // why the last watch ended, while there is none
+}
+
+// FollowOptions configure a View. The zero value and nil work.
+type FollowOptions struct {
+	// Cache is a directory in which the last confirmed set is kept, in a file for
+	// each service; none if empty. A View that starts while the registry is away
+	// then begins with that set, marked as unconfirmed. Each registry needs a
+	// directory of its own. The file is replaced as a whole, a second after a
+	// change at the earliest. One that cannot be read or written is logged and
+	// does no harm; it is never taken for an empty set.
+	Cache string
+
+	// Logger receives a line when the registry refuses to be watched, when it no
+	// longer does, and what is wrong with the cache. slog.Default if nil.
+	Logger *slog.Logger
+}
+
+// Follow keeps a View of service in reg until ctx ends or the View is closed: ctx is
+// not that of a request. It does not wait for the registry: [View.Wait] does. The
+// error is for a bad name of the service.
+func Follow(ctx context.Context, reg Registry, service string, opts *FollowOptions) (*View, error) {
+	if err := checkName("service", service, false); err != nil {
+		return nil, &Error{Op: "follow", Service: service, Err: err}
+	}
+	var o FollowOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	v := &View{reg: reg, service: service, log: o.Logger.With("service", service)}
+	v.ctx, v.cancel = context.WithCancelCause(ctx)
+	v.now.Store(&Snapshot{Err: v.wrap(errUnknown)})
+	if o.Cache != "" {
+		v.cache = newCache(o.Cache, service, v.log)
+		if snap, ok := v.cache.read(); ok {
+			v.now.Store(&snap)
+		}
+		v.work.Go(v.cache.run)
+	}
+	v.work.Go(v.run)
+	return v, nil
+}
+
+var errUnknown = errors.New("the registry has not answered yet")
+
+// Service returns the name of the service that is followed.
+func (v *View) Service() string { return v.service }
+
+// Snapshot returns what is known now. It costs no lock and no allocation. Before
+// there is a set, Confirmed is zero and Err says so: that is not an empty service.
+// When the View has ended the last set stays, and Err says why it ended.
+func (v *View) Snapshot() Snapshot { return *v.now.Load() }
+
+// Age returns how long ago the registry confirmed the set last: 0 while it does, and
+// while there is none.
+func (v *View) Age() time.Duration {
+	s := v.now.Load()
+	if s.Err == nil || s.Confirmed.IsZero() {
+		return 0
+	}
+	return max(time.Since(s.Confirmed), 0)
+}
+
+// Changed returns a channel that is closed at the next change of the Snapshot, and
+// when the View ends. To miss none, call it before Snapshot.
+func (v *View) Changed() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.changed == nil {
+		v.changed = make(chan struct{})
+	}
+	return v.changed
+}
+
+// Wait returns when there is a set, be it an empty one, or one from the cache. The
+// error says why there is none: ctx has ended, and what the registry was waited for
+// last; the registry refuses; the View or the Registry was closed.
+func (v *View) Wait(ctx context.Context) error {
+	for {
+		changed := v.Changed()
+		if v.known() {
+			return nil
+		}
+		if err := v.ended(); err != nil {
+			return v.wrap(err)
+		}
+		v.mu.Lock()
+		refused := v.refused
+		v.mu.Unlock()
+		if refused != nil {
+			return refused
+		}
+		if err := v.await(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-changed: // what await has seen comes here as well
+		case <-ctx.Done():
+			return v.wrap(context.Cause(ctx))
+		}
+	}
+}
+
+// await waits for the first set as one more reader of the same watch, which costs the
+// registry nothing, and whose error says what the registry is waiting for.
+func (v *View) await(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(v.ctx, func() { cancel(context.Cause(v.ctx)) })()
+	for _, err := range v.reg.Watch(ctx, v.service) {
+		return err
+	}
+	return v.wrap(errNoReason)
+}
+
+func (v *View) known() bool { return !v.now.Load().Confirmed.IsZero() }
+
+// ended is why the view has ended, if it has.
+func (v *View) ended() error {
+	if v.ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(v.ctx)
+}
+
+func (v *View) wrap(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Op: "follow", Service: v.service, Err: err}
+}
+
+// Close ends the View and returns when its goroutines have ended, and the cache is
+// written. The Registry stays open.
+func (v *View) Close() {
+	v.cancel(ErrClosed)
+	v.work.Wait()
+}
+
+// run follows the service. The Registry survives every outage; where it gives up all
+// the same, as at a refusal, run begins again.
+func (v *View) run() {
+	if v.cache != nil {
+		defer close(v.cache.news)
+	}
+	var pause backoff
+	for {
+		err := errNoReason
+		for snap, e := range v.reg.Watch(v.ctx, v.service) {
+			if err = e; err != nil {
+				break // always the last
+			}
+			pause.reset()
+			v.show(snap)
+		}
+		if errors.Is(err, ErrClosed) {
+			v.cancel(err) // that of the Registry, if not ours
+		}
+		if why := v.ended(); why != nil {
+			v.lost(v.wrap(why))
+			return
+		}
+		v.lost(v.wrap(err))
+		sleep(v.ctx, pause.after(err))
+	}
+}
+
+var errNoReason = errors.New("the registry's watch ended without a reason")
+
+// show makes snap what the view shows.
+func (v *View) show(snap Snapshot) {
+	v.publish(snap, nil)
+	v.keep(snap)
+}
+
+func (v *View) keep(snap Snapshot) {
+	if v.cache != nil {
+		v.cache.put(snap)
+	}
+}
+
+// lost keeps the set, with why it is not followed.
+func (v *View) lost(err error) {
+	snap := *v.now.Load()
+	if snap.Err == nil {
+		snap.Confirmed = time.Now() // until now, it was
+		v.keep(snap)
+	}
+	snap.Err = err
+	v.publish(snap, err)
+}
+
+func (v *View) publish(snap Snapshot, refused error) {
+	v.mu.Lock()
+	before := v.refused
+	v.refused = refused
+	v.now.Store(&snap)
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
+	}
+	v.mu.Unlock()
+	switch {
+	case v.ctx.Err() != nil:
+	case refused != nil && before == nil:
+		v.log.Warn("registry: service cannot be followed: it is tried again", "err", refused)
+	case refused == nil && before != nil:
+		v.log.Info("registry: service is followed again", "instances", len(snap.Instances))
+	}
+}

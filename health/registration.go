@@ -1,0 +1,307 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/go-rollcall/registry"
+)
+
+// A registration is what the user holds, of which there are several in the Registry,
+// one after the other. Its run goroutine makes and withdraws them.
+type registration struct {
+	c      *checked
+	ctx    context.Context // ends when it is no longer wanted
+	cancel context.CancelCauseFunc
+	turn   chan struct{} // capacity 1: its health has changed
+	first  chan struct{} // closed when it was confirmed for the first time
+	ended  chan struct{} // closed when run has returned
+	done   chan struct{}
+
+	mu   sync.Mutex
+	in   registry.Instance
+	gen  int                     // moves with in
+	cur  registry.Registration   // nil while there is none
+	left registry.Registration   // the last one, withdrawn
+	well context.Context         // ends when it is no longer well; nil while it is not
+	sick context.CancelCauseFunc // ends well
+	said error                   // what the check has said, while it is not well
+	away time.Time               // since when it is withdrawn
+	ttl  time.Duration
+	why  error // why it has ended
+}
+
+func newRegistration(c *checked, in registry.Instance) *registration {
+	in.Meta = maps.Clone(in.Meta)
+	r := &registration{
+		c: c, in: in, said: errors.New("not checked yet"), turn: make(chan struct{}, 1),
+		first: make(chan struct{}), ended: make(chan struct{}), done: make(chan struct{}),
+	}
+	r.ctx, r.cancel = context.WithCancelCause(c.ctx)
+	return r
+}
+
+// run brings the Registry to what the check says, until the registration ends.
+func (r *registration) run() {
+	defer close(r.ended)
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	defer r.cancel(nil)
+	probing.Go(func() { r.c.probe(r.ctx, r.checked) })
+	for {
+		r.mu.Lock()
+		cur, well := r.cur, r.well
+		r.mu.Unlock()
+		var over <-chan struct{}
+		var err error
+		switch {
+		case well != nil && cur == nil:
+			if err = r.announce(well); err == nil && r.announced() {
+				continue
+			}
+		case well == nil && cur != nil:
+			r.withdraw(cur)
+			continue
+		case cur != nil:
+			over = cur.Done()
+		}
+		if err != nil {
+			r.end(err)
+			return
+		}
+		select {
+		case <-r.turn:
+		case <-over:
+			r.mu.Lock()
+			sick := r.well == nil
+			r.mu.Unlock()
+			if !sick {
+				r.end(cur.Err())
+				return
+			}
+		case <-r.ctx.Done():
+			r.end(context.Cause(r.ctx))
+			return
+		}
+	}
+}
+
+func (r *registration) announced() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cur != nil
+}
+
+// checked notes a change of health.
+func (r *registration) checked(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = err
+	if err == nil {
+		r.well, r.sick = context.WithCancelCause(r.ctx)
+	} else if r.sick != nil {
+		r.sick(fmt.Errorf("%w: %w", ErrUnhealthy, err))
+		r.well, r.sick = nil, nil
+	}
+	select {
+	case r.turn <- struct{}{}:
+	default:
+	}
+}
+
+// announce registers the instance, while it is well. An error ends the registration.
+func (r *registration) announce(well context.Context) error {
+	r.mu.Lock()
+	in, gen, left := r.in, r.gen, r.left
+	r.mu.Unlock()
+	if left != nil {
+		if err := r.superseded(well, left); err != nil {
+			return r.goesOn(well, err)
+		}
+	}
+	cur, err := r.c.Registry.Register(well, in)
+	if err != nil {
+		return r.goesOn(well, err)
+	}
+	r.mu.Lock()
+	r.cur, r.ttl = cur, cur.TTL()
+	since := r.away
+	r.away = time.Time{}
+	meta, moved := r.in.Meta, r.gen != gen
+	r.mu.Unlock()
+	if moved {
+		_ = cur.Update(well, meta) // it stays wanted, and Err says if it is unconfirmed
+	}
+	if left == nil {
+		close(r.first)
+	} else {
+		r.c.opts.Logger.Info("registry: instance is well again: registered", "service", in.Service, "instance", in.ID,
+			"after", time.Since(since).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// superseded reports whether somebody else has the ID now. What is there may be our
+// own record, if the withdrawal is unconfirmed, and is then at our address.
+func (r *registration) superseded(ctx context.Context, left registry.Registration) error {
+	in := left.Instance()
+	ctx, cancel := context.WithTimeout(ctx, left.TTL())
+	defer cancel()
+	unsure := left.Deregister(ctx) != nil
+	list, err := r.c.Registry.Lookup(ctx, in.Service)
+	if err != nil {
+		return err
+	}
+	for _, other := range list {
+		if other.ID == in.ID && !(unsure && other.Addr == in.Addr) {
+			return &registry.Error{Op: "registration of", Service: in.Service, ID: in.ID, Err: registry.ErrSuperseded}
+		}
+	}
+	return nil
+}
+
+// goesOn returns nil if there is another try after err: the instance has become
+// unhealthy, or the registry refuses, or cannot be reached, for now. Before the first
+// success the caller of Register is told instead.
+func (r *registration) goesOn(well context.Context, err error) error {
+	r.mu.Lock()
+	again := r.left != nil
+	r.mu.Unlock()
+	switch {
+	case r.ctx.Err() != nil:
+		return err
+	case well.Err() != nil:
+		return nil
+	case !again, errors.Is(err, registry.ErrClosed), errors.Is(err, registry.ErrSuperseded):
+		return err
+	}
+	time.AfterFunc(registry.MaxBackoff, func() {
+		select {
+		case r.turn <- struct{}{}:
+		default:
+		}
+	})
+	return nil
+}
+
+func (r *registration) withdraw(cur registry.Registration) {
+	r.mu.Lock()
+	r.cur, r.left, r.away = nil, cur, time.Now()
+	said, in := r.said, r.in
+	r.mu.Unlock()
+	r.c.opts.Logger.Warn("registry: instance is unhealthy: withdrawn", "service", in.Service, "instance", in.ID, "err", said)
+	ctx, cancel := context.WithTimeout(r.ctx, max(cur.TTL(), time.Second))
+	defer cancel()
+	_ = cur.Deregister(ctx) // unconfirmed: the record goes with the session
+}
+
+// end closes Done, with why.
+func (r *registration) end(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why == nil {
+		r.why = why
+		close(r.done)
+	}
+	r.cancel(why)
+}
+
+// failure is why Register has failed.
+func (r *registration) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.why
+	if err == nil {
+		err = context.Cause(r.ctx)
+	}
+	if r.well == nil && r.said != nil {
+		err = fmt.Errorf("%w; %w: %w", err, ErrUnhealthy, r.said)
+	}
+	return err
+}
+
+func (r *registration) Instance() registry.Instance {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in := r.in
+	in.Meta = maps.Clone(in.Meta)
+	return in
+}
+
+func (r *registration) Update(ctx context.Context, meta map[string]string) error {
+	r.mu.Lock()
+	in := r.in
+	in.Meta = maps.Clone(meta)
+	cur, why := r.cur, r.why
+	if why == nil && in.Validate() == nil {
+		r.in = in
+		r.gen++
+	}
+	r.mu.Unlock()
+	switch err := in.Validate(); {
+	case cur != nil:
+		return cur.Update(ctx, meta)
+	case why != nil:
+		return r.wrap("update", why)
+	case err != nil:
+		return err
+	default:
+		return r.wrap("update", fmt.Errorf("it is announced when the instance is back: %w", r.Err()))
+	}
+}
+
+func (r *registration) Deregister(ctx context.Context) error {
+	r.end(registry.ErrClosed)
+	select {
+	case <-r.ended:
+	case <-ctx.Done():
+		return r.wrap("deregister", context.Cause(ctx))
+	}
+	r.mu.Lock()
+	last := r.cur
+	if last == nil {
+		last = r.left
+	}
+	r.mu.Unlock()
+	if last == nil {
+		return nil
+	}
+	return last.Deregister(ctx)
+}
+
+func (r *registration) Done() <-chan struct{} { return r.done }
+
+func (r *registration) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.why != nil:
+		return r.wrap("registration of", r.why)
+	case r.well == nil:
+		return r.wrap("registration of", fmt.Errorf("%w: %w", ErrUnhealthy, r.said))
+	case r.cur == nil:
+		return r.wrap("registration of", errors.New("well, and not registered again yet"))
+	}
+	return r.cur.Err()
+}
+
+func (r *registration) TTL() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cur != nil {
+		return r.cur.TTL()
+	}
+	return r.ttl
+}
+
+func (r *registration) wrap(op string, err error) error {
+	var e *registry.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &registry.Error{Op: op, Service: r.in.Service, ID: r.in.ID, Err: err}
+}

@@ -1,0 +1,337 @@
+// Package httpreg sends HTTP requests to services by name.
+//
+//	t := httpreg.NewTransport(reg, nil)
+//	defer t.Close()
+//	client := &http.Client{Transport: t}
+//	…
+//	resp, err := client.Get("http://go_servers/path")
+package httpreg
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/balance"
+	"github.com/go-rollcall/registry/internal/picks"
+)
+
+const (
+	defaultDialTimeout = 2 * time.Second
+
+	// maxSent is how often a request is sent at most: one that kills whoever gets it
+	// is not to go round.
+	maxSent = 3
+)
+
+// A Transport is an [http.RoundTripper]: each request to a host that is the name of a
+// service goes to one of its instances. A name has no port: with one, or as an IP
+// address, the host is an ordinary one, and goes where it says.
+//
+// The request that arrives is the one that was sent: its Host is the service's name,
+// unless the request has another. With https, servers prove that they are the service:
+// the name in the certificate is that of the URL, unless Base.TLSClientConfig has
+// a ServerName.
+//
+// Connections are kept alive for each instance, and closed when it goes; those that
+// are in use then, after it.
+type Transport struct {
+	set  *picks.Set
+	opts Options
+	base *http.Transport
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu     sync.Mutex
+	byName map[string]*service
+}
+
+// Options configure a Transport. The zero value and nil work.
+type Options struct {
+	// Policy makes the policy of each service. That of package balance if nil.
+	Policy func() balance.Policy
+
+	// Balance configures the balancer of each service.
+	Balance *balance.Options
+
+	// Key returns what [balance.Hash] goes by. It is "" for all requests if nil.
+	Key func(*http.Request) string
+
+	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less.
+	DialTimeout time.Duration
+
+	// Base is what connections to each instance are made with: a copy of it for each.
+	// That of net/http if nil, but without a proxy.
+	Base *http.Transport
+}
+
+// NewTransport returns a Transport for the services in reg, which it does not close.
+// The caller closes the Transport.
+func NewTransport(reg registry.Registry, opts *Options) *Transport {
+	t := &Transport{byName: map[string]*service{}}
+	if opts != nil {
+		t.opts = *opts
+	}
+	t.opts.DialTimeout = cmp.Or(max(t.opts.DialTimeout, 0), defaultDialTimeout)
+	switch d, ok := http.DefaultTransport.(*http.Transport); {
+	case t.opts.Base != nil:
+		t.base = t.opts.Base.Clone()
+	case ok:
+		t.base = d.Clone()
+		t.base.Proxy = nil
+	default:
+		t.base = &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
+	}
+	dial := t.base.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	t.base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
+		defer cancel()
+		return dial(ctx, network, addr)
+	}
+	t.set = picks.New(reg, t.opts.Policy, t.opts.Balance)
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t
+}
+
+// RoundTrip sends req to an instance. If it fails, another is tried, each at most once,
+// where that cannot do harm: no connection to the instance was made; or the method is
+// GET, HEAD, OPTIONS, TRACE, PUT or DELETE, or the header has an Idempotency-Key, and
+// the body can be had again (GetBody, or none). What was sent is sent three times at
+// most. Nothing is tried again once the request's context has ended. Any response is
+// an answer, whatever its status.
+//
+// Before anything is known of the service, RoundTrip waits for the registry, within the
+// request's context; an outage after that changes nothing.
+//
+// For the balancer a request lasts until its response's body is read or closed.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	name, ok := picks.Name(req.URL.Host)
+	if !ok {
+		return t.base.RoundTrip(req)
+	}
+	b := &body{req: req}
+	resp, err := t.send(req, name, b)
+	if err != nil {
+		return nil, fmt.Errorf("httpreg: service %q: %w", name, errors.Join(err, b.finish()))
+	}
+	_ = b.finish() // an answer counts, even to a request that was not read
+	return resp, nil
+}
+
+func (t *Transport) send(req *http.Request, name string, b *body) (*http.Response, error) {
+	s, err := t.service(name)
+	if err != nil {
+		return nil, err
+	}
+	var pr balance.Request
+	if t.opts.Key != nil {
+		pr.Key = t.opts.Key(req)
+	}
+	var failed error
+	for sent := 0; ; {
+		p, err := s.PickFor(req.Context(), pr)
+		if errors.Is(err, balance.ErrNone) && failed != nil {
+			return nil, failed
+		}
+		if err != nil {
+			return nil, errors.Join(failed, err)
+		}
+		resp, got, err := s.try(req, p, b)
+		if err == nil {
+			return resp, nil
+		}
+		in := p.Instance()
+		if got {
+			sent++
+		}
+		failed = errors.Join(failed, fmt.Errorf("%s: %w", in.Addr, err))
+		if req.Context().Err() != nil || sent >= maxSent || got && !repeatable(req) || !b.again() {
+			return nil, failed
+		}
+		pr.Tried = append(pr.Tried, in.ID)
+	}
+}
+
+// repeatable reports whether a server that gets req twice does what it does for one.
+func repeatable(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil
+}
+
+// A service is its picks, and a transport for each address.
+type service struct {
+	*picks.Service
+	name string
+	base *http.Transport
+
+	mu    sync.Mutex
+	there map[string]*host // of the newest set that was seen
+}
+
+// A host has the connections of one address.
+type host struct {
+	*http.Transport
+	gone atomic.Bool
+}
+
+func (t *Transport) service(name string) (*service, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.byName[name]; s != nil {
+		return s, nil
+	}
+	p, err := t.set.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{Service: p, name: name, base: t.base, there: map[string]*host{}}
+	t.byName[name] = s
+	s.follow()
+	t.work.Go(func() {
+		for {
+			changed := s.View.Changed()
+			s.follow()
+			select {
+			case <-changed:
+			case <-t.ctx.Done():
+				return
+			}
+		}
+	})
+	return s, nil
+}
+
+// follow gives up the connections of those that went.
+func (s *service) follow() {
+	list := s.View.Snapshot().Instances
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := make(map[string]*host, len(list))
+	for _, in := range list {
+		now[in.Addr] = s.there[in.Addr]
+	}
+	for addr, h := range s.there {
+		if _, stays := now[addr]; h != nil && !stays {
+			h.gone.Store(true)
+			h.CloseIdleConnections()
+		}
+	}
+	s.there = now
+}
+
+// host returns the connections to addr. Those to one that is not known, since it has
+// just come or gone, are not kept.
+func (s *service) host(addr string) *host {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, known := s.there[addr]
+	if h != nil {
+		return h
+	}
+	h = &host{Transport: s.base.Clone()}
+	if h.TLSClientConfig != nil {
+		h.TLSClientConfig.ServerName = cmp.Or(h.TLSClientConfig.ServerName, s.name)
+	} else {
+		h.TLSClientConfig = newTLS(s.name)
+	}
+	if known {
+		s.there[addr] = h
+	} else {
+		h.gone.Store(true)
+	}
+	return h
+}
+
+// try sends req to the picked instance, and reports whether it had a connection.
+func (s *service) try(req *http.Request, p balance.Picked, b *body) (*http.Response, bool, error) {
+	var got atomic.Bool
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
+	})
+	out := req.Clone(ctx)
+	out.Body = b.reader()
+	out.Host = cmp.Or(req.Host, req.URL.Host)
+	out.URL.Host = p.Instance().Addr
+	h := s.host(p.Instance().Addr)
+	done := func(err error) {
+		if req.Context().Err() != nil {
+			err = nil // the caller has given up: that says nothing of the instance
+		}
+		p.Done(err)
+		if h.gone.Load() {
+			h.CloseIdleConnections()
+		}
+	}
+	resp, err := h.RoundTrip(out)
+	if err != nil {
+		done(err)
+		return nil, got.Load(), err
+	}
+	resp.Request = req
+	resp.Body = answered(resp.Body, done)
+	return resp, true, nil
+}
+
+// CloseIdleConnections closes those of all instances that are not in use.
+func (t *Transport) CloseIdleConnections() {
+	t.base.CloseIdleConnections()
+	t.mu.Lock()
+	all := make([]*service, 0, len(t.byName))
+	for _, s := range t.byName {
+		all = append(all, s)
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		var hosts []*host
+		for _, h := range s.there {
+			hosts = append(hosts, h)
+		}
+		s.mu.Unlock()
+		for _, h := range slices.DeleteFunc(hosts, func(h *host) bool { return h == nil }) {
+			h.CloseIdleConnections()
+		}
+	}
+}
+
+// Close ends the views of the services, closes connections that are not in use, and
+// returns when the last goroutine of the Transport has ended. Requests under way go on;
+// their connections are closed after them. Later ones fail with [registry.ErrClosed].
+func (t *Transport) Close() error {
+	t.cancel()
+	t.set.Close()
+	t.work.Wait()
+	t.mu.Lock()
+	all := t.byName
+	t.byName = map[string]*service{}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		for _, h := range s.there {
+			if h != nil {
+				h.gone.Store(true)
+				h.CloseIdleConnections()
+			}
+		}
+		s.mu.Unlock()
+	}
+	t.base.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,131 @@
+// Package netreg dials services by name: for anything that speaks over TCP.
+//
+//	d := netreg.NewDialer(reg, nil)
+//	defer d.Close()
+//	…
+//	conn, err := d.DialContext(ctx, "tcp", "go_servers")
+package netreg
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/balance"
+	"github.com/go-rollcall/registry/internal/picks"
+)
+
+const defaultTryTimeout = time.Second
+
+// A Dialer connects to instances of services. Its methods are safe for concurrent
+// use.
+type Dialer struct {
+	set  *picks.Set
+	opts Options
+}
+
+// Options configure a Dialer. The zero value and nil work.
+type Options struct {
+	// Policy makes the policy of each service. That of package balance if nil.
+	Policy func() balance.Policy
+
+	// Balance configures the balancer of each service.
+	Balance *balance.Options
+
+	// TryTimeout bounds a try while there are other instances left to try: 1 s if 0
+	// or less. The last one left has all the time that remains to the context.
+	TryTimeout time.Duration
+
+	// Dial connects to an address. That of net.Dialer if nil.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// NewDialer returns a Dialer for the services in reg, which it does not close. The
+// caller closes the Dialer.
+func NewDialer(reg registry.Registry, opts *Options) *Dialer {
+	d := &Dialer{}
+	if opts != nil {
+		d.opts = *opts
+	}
+	d.opts.TryTimeout = cmp.Or(max(d.opts.TryTimeout, 0), defaultTryTimeout)
+	if d.opts.Dial == nil {
+		d.opts.Dial = new(net.Dialer).DialContext
+	}
+	d.set = picks.New(reg, d.opts.Policy, d.opts.Balance)
+	return d
+}
+
+// DialContext connects to an instance of the service that addr names: "go_servers" or
+// "go_servers:0". Any other port, and any IP address, makes addr an ordinary address,
+// which is dialled as it is. Its form is that of [net.Dialer.DialContext], so that
+// it goes where a client library takes a dial function.
+//
+// An instance that cannot be reached is reported to the balancer, and another is tried,
+// each at most once, until ctx ends. What happens to a connection later is not seen:
+// it is returned as it was made. The error says for each instance why it could not
+// be reached. Before anything is known of the service, DialContext waits for the
+// registry, within ctx; an outage after that changes nothing.
+func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	name, ok := picks.Name(addr)
+	if !ok {
+		return d.opts.Dial(ctx, network, addr)
+	}
+	fail := func(err error) (net.Conn, error) {
+		return nil, fmt.Errorf("netreg: dial %s %q: %w", network, addr, err)
+	}
+	if !strings.HasPrefix(network, "tcp") {
+		return fail(fmt.Errorf("%w network: services are dialled over tcp", registry.ErrInvalid))
+	}
+	svc, err := d.set.Get(name)
+	if err != nil {
+		return fail(err)
+	}
+	var req balance.Request
+	var failed []error
+	for {
+		p, err := svc.PickFor(ctx, req)
+		if errors.Is(err, balance.ErrNone) && len(failed) > 0 {
+			return fail(errors.Join(failed...))
+		}
+		if err != nil {
+			return fail(errors.Join(append(failed, err)...))
+		}
+		in := p.Instance()
+		last := len(svc.View.Snapshot().Instances) <= len(req.Tried)+1
+		conn, err := d.try(ctx, network, in.Addr, last)
+		if err == nil || ctx.Err() != nil {
+			p.Done(nil) // or the caller has given up, which says nothing of the instance
+		} else {
+			p.Done(err)
+		}
+		if err == nil {
+			return conn, nil
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil {
+			return fail(fmt.Errorf("%w; instances tried: %w", context.Cause(ctx), errors.Join(failed...)))
+		}
+		req.Tried = append(req.Tried, in.ID)
+	}
+}
+
+func (d *Dialer) try(ctx context.Context, network, addr string, last bool) (net.Conn, error) {
+	if !last {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.opts.TryTimeout)
+		defer cancel()
+	}
+	return d.opts.Dial(ctx, network, addr)
+}
+
+// Close ends the views of the services, and returns when the last goroutine has ended.
+// Connections stay open; dialling a service then fails with [registry.ErrClosed].
+func (d *Dialer) Close() error {
+	d.set.Close()
+	return nil
+}

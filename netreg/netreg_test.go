@@ -1,0 +1,169 @@
+package netreg_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/balance"
+	"github.com/go-rollcall/registry/internal/pipenet"
+	"github.com/go-rollcall/registry/memreg"
+	"github.com/go-rollcall/registry/netreg"
+)
+
+// A world is a registry, and a network of pipes that notes what is dialled.
+type world struct {
+	pipenet.Net
+	store *memreg.Store
+	link  *memreg.Conn
+	d     *netreg.Dialer
+
+	mu      sync.Mutex
+	dialled []string
+}
+
+func (w *world) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	w.mu.Lock()
+	w.dialled = append(w.dialled, addr)
+	w.mu.Unlock()
+	return w.Net.Dial(ctx, network, addr)
+}
+
+func (w *world) accept(t *testing.T, addr string) {
+	l := w.Listen(addr)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+}
+
+func bubble(t *testing.T, f func(t *testing.T, w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{store: memreg.NewStore()}
+		w.link = w.store.Conn()
+		log := slog.New(slog.DiscardHandler)
+		reg := registry.New(w.link, &registry.Options{Logger: log})
+		w.d = netreg.NewDialer(reg, &netreg.Options{Dial: w.Dial, Balance: &balance.Options{Logger: log}, Policy: balance.RoundRobin})
+		t.Cleanup(func() { w.d.Close(); reg.Close() })
+		f(t, w)
+	})
+}
+
+func TestTriesAnother(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, addr := range []string{"dead:1", "silent:1", "live:1", "live:2", "live:3"} {
+			w.store.Plant("svc", addr, nil)
+		}
+		l := w.Listen("silent:1") // where nobody accepts
+		defer l.Close()
+		for _, addr := range []string{"live:1", "live:2", "live:3"} {
+			w.accept(t, addr)
+		}
+		for range 20 {
+			start := time.Now()
+			c, err := w.d.DialContext(t.Context(), "tcp", "svc:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			if d := time.Since(start); d > time.Second {
+				t.Errorf("a dial took %v, with one instance that does not answer", d)
+			}
+		}
+		// Those that failed are left out: most dials meet one that lives.
+		n := 0
+		for _, addr := range w.dialled {
+			if !strings.HasPrefix(addr, "live") {
+				n++
+			}
+		}
+		if n > 6 || !slices.Contains(w.dialled, "dead:1") || !slices.Contains(w.dialled, "silent:1") {
+			t.Errorf("%d dials in vain: %v", n, w.dialled)
+		}
+	})
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, addr := range []string{"h:1", "h:2", "h:3"} {
+			w.store.Plant("svc", addr, nil)
+		}
+		_, err := w.d.DialContext(t.Context(), "tcp", "svc")
+		if err == nil || len(w.dialled) != 3 || strings.Count(err.Error(), "refused") != 3 || !strings.Contains(err.Error(), `"svc"`) {
+			t.Errorf("%v; dialled %v", err, w.dialled)
+		}
+		if _, err := w.d.DialContext(t.Context(), "tcp", "nobody"); !errors.Is(err, balance.ErrNone) {
+			t.Errorf("%v, want ErrNone", err)
+		}
+		if _, err := w.d.DialContext(t.Context(), "udp", "svc"); !errors.Is(err, registry.ErrInvalid) {
+			t.Errorf("%v, want ErrInvalid", err)
+		}
+	})
+}
+
+// The last one left has all the time of the caller, whose end is no instance's fault.
+func TestContext(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.store.Plant("svc", "silent:1", nil)
+		l := w.Listen("silent:1")
+		defer l.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		if _, err := w.d.DialContext(ctx, "tcp", "svc"); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestOrdinaryAddresses(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, addr := range []string{"db.example:5432", "127.0.0.1:80", "[::1]:0", "127.0.0.1"} {
+			_, _ = w.d.DialContext(t.Context(), "tcp", addr)
+		}
+		if got := strings.Join(w.dialled, " "); got != "db.example:5432 127.0.0.1:80 [::1]:0 127.0.0.1" {
+			t.Errorf("dialled %s", got)
+		}
+	})
+}
+
+func TestRegistryAway(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.store.Plant("svc", "live:1", nil)
+		w.accept(t, "live:1")
+		w.link.Cut()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := w.d.DialContext(ctx, "tcp", "svc"); err == nil || !strings.Contains(err.Error(), "the link is cut") {
+			t.Errorf("%v, want why the registry has not answered", err)
+		}
+		w.link.Heal()
+		for range 3600 {
+			c, err := w.d.DialContext(t.Context(), "tcp", "svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			w.link.Cut()
+			time.Sleep(time.Second)
+		}
+		w.d.Close()
+		if _, err := w.d.DialContext(t.Context(), "tcp", "svc"); !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("%v, want ErrClosed", err)
+		}
+	})
+}

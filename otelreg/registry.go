@@ -1,0 +1,187 @@
+package otelreg
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/go-rollcall/registry"
+)
+
+// Registry returns reg with its calls counted. Closing it closes reg.
+func (m *Meter) Registry(reg registry.Registry) registry.Registry {
+	r := &metered{Registry: reg, m: m, held: map[registry.Registration]bool{}, watched: map[string]*watched{}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.regs[r] = true
+	return r
+}
+
+type metered struct {
+	registry.Registry
+	m *Meter
+
+	mu      sync.Mutex
+	held    map[registry.Registration]bool
+	purge   int // how many of held there may be before those that ended are let go
+	watched map[string]*watched
+}
+
+// watched is what the readers of a service have seen last.
+type watched struct {
+	readers int
+	snap    registry.Snapshot
+	known   bool
+}
+
+func (r *metered) Register(ctx context.Context, in registry.Instance) (registry.Registration, error) {
+	start := time.Now()
+	reg, err := r.Registry.Register(ctx, in)
+	r.m.called("register", start, err)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held[reg] = true
+	if len(r.held) > r.purge {
+		r.ended()
+		r.purge = 2*len(r.held) + 16
+	}
+	return &registration{reg, r}, nil
+}
+
+// ended lets go of registrations that have ended. r.mu is held.
+func (r *metered) ended() {
+	for reg := range r.held {
+		select {
+		case <-reg.Done():
+			delete(r.held, reg)
+		default:
+		}
+	}
+}
+
+func (r *metered) Lookup(ctx context.Context, service string) ([]registry.Instance, error) {
+	start := time.Now()
+	list, err := r.Registry.Lookup(ctx, service)
+	r.m.called("lookup", start, err)
+	return list, err
+}
+
+func (r *metered) Services(ctx context.Context) ([]string, error) {
+	start := time.Now()
+	names, err := r.Registry.Services(ctx)
+	r.m.called("services", start, err)
+	return names, err
+}
+
+func (r *metered) Watch(ctx context.Context, service string) iter.Seq2[registry.Snapshot, error] {
+	return func(yield func(registry.Snapshot, error) bool) {
+		start, first := time.Now(), true
+		w := r.reader(service, 1)
+		defer r.reader(service, -1)
+		for snap, err := range r.Registry.Watch(ctx, service) {
+			if first {
+				r.m.called("watch", start, err)
+				first = false
+			}
+			if err == nil {
+				r.mu.Lock()
+				w.snap, w.known = snap, true
+				r.mu.Unlock()
+			}
+			if !yield(snap, err) {
+				return
+			}
+		}
+	}
+}
+
+// reader adds n readers of service.
+func (r *metered) reader(service string, n int) *watched {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.watched[service]
+	if w == nil {
+		w = &watched{}
+		r.watched[service] = w
+	}
+	if w.readers += n; w.readers == 0 {
+		delete(r.watched, service)
+	}
+	return w
+}
+
+func (r *metered) Close() error {
+	start := time.Now()
+	err := r.Registry.Close()
+	r.m.called("close", start, err)
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	delete(r.m.regs, r)
+	return err
+}
+
+// A registration counts the calls of one.
+type registration struct {
+	registry.Registration
+	r *metered
+}
+
+func (g *registration) Update(ctx context.Context, meta map[string]string) error {
+	start := time.Now()
+	err := g.Registration.Update(ctx, meta)
+	g.r.m.called("update", start, err)
+	return err
+}
+
+func (g *registration) Deregister(ctx context.Context) error {
+	start := time.Now()
+	err := g.Registration.Deregister(ctx)
+	g.r.m.called("deregister", start, err)
+	return err
+}
+
+type stateOf struct{ service, state string }
+
+// gauges are the sums over all Registries of a Meter.
+type gauges struct {
+	registrations map[stateOf]int64
+	instances     map[string]int64
+	age           map[string]time.Duration // of the oldest
+}
+
+func (m *Meter) gauges() gauges {
+	g := gauges{map[stateOf]int64{}, map[string]int64{}, map[string]time.Duration{}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for r := range m.regs {
+		r.mu.Lock()
+		r.ended()
+		for reg := range r.held {
+			s := stateOf{m.label(reg.Instance().Service), "confirmed"}
+			if reg.Err() != nil {
+				s.state = "unconfirmed"
+			}
+			g.registrations[s]++
+		}
+		own := map[string]int64{}
+		for name, w := range r.watched {
+			if !w.known {
+				continue
+			}
+			s := m.label(name)
+			own[s] += int64(len(w.snap.Instances))
+			if g.age[s] += 0; w.snap.Err != nil {
+				g.age[s] = max(g.age[s], time.Since(w.snap.Confirmed))
+			}
+		}
+		for s, n := range own { // the same service in two Registries is not twice as many
+			g.instances[s] = max(g.instances[s], n)
+		}
+		r.mu.Unlock()
+	}
+	return g
+}
