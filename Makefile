@@ -3,6 +3,9 @@
 #                installed where it may be, and etcd and Consul, which are built
 # make bench     benchmarks, beside the raw client
 # make repeat    the suite many times over, for what fails rarely
+# make chaos     clusters of three under fire, one backend after the other: BACKEND=zk,
+#                etcd, consul or mem, DURATION=10m, SEED=…, MINIMIZE=1, ARTIFACTS=directory
+# make chaos-bites  that it finds faults which are planted in the library; half an hour
 # make herd      a thousand registries lose their registry together and come back:
 #                BACKEND=zkreg, etcdreg or consulreg for one, REGISTRIES=1000
 # make reliability  the tables of docs/reliability.md, measured anew; half an hour
@@ -14,13 +17,17 @@ GO ?= go
 PARALLEL = 16
 ZK_JAR = /usr/share/java/zookeeper.jar
 
-.PHONY: test servers format vet staticcheck tidy bench repeat herd reliability vuln demo
+.PHONY: test servers format vet staticcheck tidy bench repeat chaos chaos-bites herd reliability vuln demo
 
 .NOTPARALLEL:
+
+# The chaos run is a module of its own: what it needs is none of the users' business.
+CHAOS = internal/chaos
 
 # The tests come last, so that their summary closes the output.
 test: servers format vet staticcheck tidy
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -timeout 20m -parallel $(PARALLEL) ./...
+	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -timeout 15m ./...
 
 # What the tests need and go does not bring: ZooKeeper's package, and binaries of
 # etcd and Consul, which are built once, in minutes. Where the address of a server
@@ -47,12 +54,15 @@ format:
 
 vet:
 	$(GO) vet ./...
+	cd $(CHAOS) && $(GO) vet ./...
 
 staticcheck:
 	$(GO) tool -modfile=tools/staticcheck.mod staticcheck ./...
+	cd $(CHAOS) && $(GO) tool -modfile=../../tools/staticcheck.mod staticcheck ./...
 
 tidy:
 	$(GO) mod tidy -diff
+	cd $(CHAOS) && $(GO) mod tidy -diff
 
 bench: servers
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -run='^$$' -bench=. -benchmem -timeout 30m ./...
@@ -60,6 +70,14 @@ bench: servers
 repeat: servers
 	$(GO) test -race -count=100 -timeout 90m -parallel $(PARALLEL) ./memreg
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) -p 1 ./zkreg ./etcdreg ./consulreg
+
+chaos: servers
+	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul CHAOS_DURATION=$(or $(DURATION),10m) CHAOS_SEED=$(or $(SEED),random) \
+		CHAOS_MINIMIZE=$(MINIMIZE) CHAOS_DIR=$(abspath $(ARTIFACTS)) \
+		$(GO) test -race -v -count=1 -timeout 0 -run 'TestChaos$$/on$(if $(BACKEND),/$(BACKEND)$$)' .
+
+chaos-bites: servers
+	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul CHAOS_BITES=1 $(GO) test -v -count=1 -timeout 0 -run TestChaosBites .
 
 BACKEND =
 REGISTRIES = 1000

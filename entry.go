@@ -18,6 +18,7 @@ type entry struct {
 	written uint64        // of the newest wish that the registry has confirmed
 	held    bool          // the session holds a record of want
 	there   bool          // the registry may hold a record on our account
+	left    error         // why it may hold one of an earlier session, too
 	queued  bool          // in ready or later
 	due     time.Time
 	pause   backoff
@@ -55,8 +56,11 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 		e.pause.reset()
 		if r != nil {
 			r.confirmed = true
+			e.left = nil // it was written over
+		} else if e.was != nil {
+			e.was.unsure = e.left
 		}
-		e.tell(gen, nil)
+		e.tell(gen, e.left)
 		if r == nil && e.want == nil {
 			delete(k.entries, e.key)
 		}

@@ -33,6 +33,7 @@ type keeper struct {
 
 var (
 	errAbandoned = errors.New("the session was given up: nothing is registered any more, and a withdrawal is unconfirmed")
+	errUnended   = errors.New("the session is taken for lost, and no server has confirmed that: what it held stays until it runs out")
 	errNotYet    = errors.New("not written yet")
 )
 
@@ -87,6 +88,9 @@ func (k *keeper) close() error {
 	<-done
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, e := range k.entries {
+		k.ended = orElse(k.ended, e.left)
+	}
 	for _, e := range k.entries {
 		if e.want != nil {
 			e.want.unsure = k.ended

@@ -2,6 +2,8 @@ package registry_test
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +49,57 @@ func TestMissedChange(t *testing.T) {
 				}
 				return
 			}
+		}
+	})
+}
+
+// A slow backend brings each change a little later, and counts the whole sets.
+type slow struct {
+	registry.Backend
+	delay time.Duration
+	sets  *atomic.Int32
+}
+
+type slowSink struct {
+	registry.Sink
+	slow
+}
+
+func (s slowSink) Reset(recs []registry.Record, version string) {
+	s.sets.Add(1)
+	s.Sink.Reset(recs, version)
+}
+
+func (s slowSink) Apply(put []registry.Record, gone []string, version string) {
+	time.Sleep(s.delay)
+	s.Sink.Apply(put, gone, version)
+}
+
+func (b slow) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	return b.Backend.Watch(ctx, service, slowSink{sink, b})
+}
+
+// TestBusyService: where there is always a change under way, none is missed, and the
+// set is read once.
+func TestBusyService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 6 * time.Second
+		store := memreg.NewStore()
+		b := slow{store.Conn(), 50 * time.Millisecond, new(atomic.Int32)}
+		reg := registry.New(b, &registry.Options{TTL: ttl})
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*ttl)
+		defer cancel()
+		go func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				store.Plant("s", "h:1", fmt.Appendf(nil, `{"addr":"h:1","meta":{"n":"%d"}}`, n))
+				time.Sleep(30 * time.Millisecond)
+			}
+		}()
+		for range reg.Watch(ctx, "s") {
+		}
+		if n := b.sets.Load(); n != 1 {
+			t.Errorf("the whole set was read %d times in 20 TTLs of changes", n)
 		}
 	})
 }

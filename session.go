@@ -58,7 +58,8 @@ func (k *keeper) run() {
 }
 
 // wanted reports whether something is to be registered. What was withdrawn
-// while there is no session is gone: no session, no record.
+// while there is no session is gone, but for what one whose end is unconfirmed has
+// left: no session, no record.
 func (k *keeper) wanted() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -104,15 +105,16 @@ func (k *keeper) unheld(s Session, why, closed error) {
 	}
 	n := 0
 	for _, e := range k.entries {
+		if e.there && closed != nil {
+			e.left = errUnended
+			if errors.Is(why, errAbandoned) {
+				e.left = errAbandoned
+			}
+		}
 		e.held, e.there, e.last = false, false, nil
-		switch {
-		case e.want != nil:
+		if e.want != nil {
 			n++
-		case errors.Is(why, errAbandoned) && closed != nil:
-			e.was.unsure = errAbandoned
-			e.tell(e.gen, errAbandoned)
-			delete(k.entries, e.key)
-		default:
+		} else {
 			k.settle(e, nil, e.gen, nil)
 		}
 	}

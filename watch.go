@@ -228,6 +228,7 @@ func (w *watch) attempt() error {
 func (w *watch) verify(ctx context.Context, s *sink) {
 	ttl := w.c.opts.TTL
 	for every := ttl / 2; sleep(ctx, every); {
+		var doubted uint64 // how far the set was when its version was another for the first time
 		for doubts := 0; ; doubts++ {
 			w.mu.Lock()
 			version, resets, begun := w.version, w.resets, s.begun
@@ -255,11 +256,12 @@ func (w *watch) verify(ctx context.Context, s *sink) {
 				w.confirmed = time.Now()
 			}
 			w.mu.Unlock()
-			if same || moved {
+			if same || moved || doubts > 0 && resets != doubted {
 				break
 			}
 			// The news may be under way. If it has not come by the next look, at
 			// a set that did not move in between, it was lost.
+			doubted = resets
 			if doubts > 0 {
 				w.c.log.Warn("registry: watch missed a change: reading the whole set again", "service", w.service)
 				s.cancel(errMissed)

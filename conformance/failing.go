@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -47,6 +48,37 @@ var failing = []testCase{
 		w.set(e.h.Election+e.h.Dmax+e.back(), "living{v=1}")
 		w.quiet(e.h.TTL)
 		w.neverWithout(mark, "living")
+	}},
+	{name: "withdrawn-while-servers-are-away", promise: 11, needs: stop | link, run: func(e *env) {
+		a, b := e.client(), e.client(e.long)
+		w := e.watch(b)
+		early, late := e.register(a, "early"), e.register(a, "late")
+		e.register(a, "sibling")
+		w.set(e.h.TTL, "early late sibling")
+		e.cluster.Stop()
+		confirmed := map[string]bool{}
+		withdraw := func(id string, r registry.Registration) {
+			ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/8)
+			defer cancel()
+			confirmed[id] = r.Deregister(ctx) == nil
+		}
+		withdraw("early", early)
+		w.quiet(e.h.Dmax + 2*e.h.TTL) // the session has run out by any clock, and nobody has ended it
+		withdraw("late", late)
+		e.cluster.Start()
+		for began := time.Now(); time.Since(began) < e.h.TTL; w.quiet(e.h.TTL / 16) {
+			list, err := b.Registry.Lookup(e.ctx(e.again()), service)
+			if err != nil {
+				e.Fatalf("lookup: %v", err)
+			}
+			for _, in := range list {
+				if confirmed[in.ID] {
+					e.Errorf("%v after the servers have returned there is %s, whose withdrawal was confirmed", time.Since(began), in.ID)
+				}
+			}
+		}
+		w.set(e.h.Election+e.h.Dmax+e.back(), "sibling")
+		w.quiet(e.h.Dmax)
 	}},
 	{name: "servers-away-at-start", promise: 8, needs: stop, run: func(e *env) {
 		e.cluster.Stop()

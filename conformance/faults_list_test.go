@@ -1,12 +1,7 @@
 package conformance_test
 
 // faults are what goes wrong in registries, and the case that is meant for each.
-var faults = []struct {
-	name   string
-	in     string // which tests run on it
-	caught string // by this case
-	edits  []edit
-}{
+var faults = []fault{
 	// In the root package, where every backend would have it.
 	{"no registration after the session expired", bubbles, "session-killed", []edit{
 		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},
@@ -87,7 +82,7 @@ var faults = []struct {
 		{"core.go", "			if !yield(snap, nil) {\n				return\n			}\n", "			w.mu.Lock()\n			ok := yield(snap, nil)\n			w.mu.Unlock()\n			if !ok {\n				return\n			}\n"},
 	}},
 	{"a full listing every TTL", bubbles, "quiet-watch", []edit{
-		{"watch.go", "			if same || moved {\n", "			if moved {\n"},
+		{"watch.go", "			if same || moved || doubts", "			if moved || doubts"},
 	}},
 	{"a call in flight that nobody can cancel", bubbles, "cancelled-calls-return", []edit{
 		{"watch.go", "		case <-changed:\n		case <-ctx.Done():\n", "		case <-changed:\n"},
@@ -100,7 +95,7 @@ var faults = []struct {
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
 	}},
 	{"a renewal that removes for a moment", bubbles, "dead-owner", []edit{
-		{"memreg/session.go", "		ss.timer.Reset(ss.ttl)\n", "		ss.timer.Reset(ss.ttl)\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
+		{"memreg/session.go", "		ss.extend()\n", "		ss.extend()\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
 	}},
 	{"a watch that nobody verifies", bubbles, "half-open", []edit{
 		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
@@ -161,6 +156,9 @@ var faults = []struct {
 	{"no watch on what the session holds", zookeeper, "deleted-by-others", []edit{
 		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
 	}},
+	{"a session taken for lost confirms what was withdrawn", zookeeper, "withdrawn-while-servers-are-away", []edit{
+		{"session.go", "			e.left = errUnended\n", "			e.left = nil\n"},
+	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
 		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},
@@ -176,7 +174,7 @@ var faults = []struct {
 		{"etcdreg/watch.go", "	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3", "	time.Sleep(10 * time.Millisecond)\n	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3"},
 	}},
 	{"a blind delete", etcd, "withdrawal-spares-the-newer", []edit{
-		{"etcdreg/txn.go", "within(ours, remove))", "remove)\n		_ = ours"},
+		{"etcdreg/txn.go", "within(remove, ours))", "remove)\n		_ = ours"},
 	}},
 	{"a lost update", etcd, "superseded-while-away", []edit{
 		{"etcdreg/write.go", "if kv.ModRevision == 0 ||", "if true ||"},

@@ -139,9 +139,14 @@ func (b *Backend) list(ctx context.Context, service string) (api.KVPairs, error)
 	if err != nil {
 		return nil, err
 	}
+	return held(path, pairs), nil
+}
+
+// held returns those of pairs that are records.
+func held(path string, pairs api.KVPairs) api.KVPairs {
 	return slices.DeleteFunc(pairs, func(p *api.KVPair) bool {
 		return p.Session == "" || !below(path, p.Key)
-	}), nil
+	})
 }
 
 // below reports whether key is right below path.

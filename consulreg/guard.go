@@ -90,8 +90,9 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 		if err := s.inspect(ctx, lost); err != nil {
 			return err
 		}
-		// Others write, too: most of the time is theirs.
-		if err := pause(ctx, 4*time.Since(began)); err != nil {
+		// Others write, too: most of the time is theirs. But an answer that was long in
+		// coming must not keep the next loss from being seen.
+		if err := pause(ctx, min(4*time.Since(began), inspectPause)); err != nil {
 			return err
 		}
 	}
@@ -167,6 +168,9 @@ func (s *session) lookAt(service string, l *listener, index uint64) {
 }
 
 const (
+	// inspectPause is the most time between two looks at what the session holds.
+	inspectPause = time.Second
+
 	// listenPause is the least time between two queries of a listener: others may
 	// write often, and each answer costs the server as many steps as there are keys.
 	listenPause = 50 * time.Millisecond

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
@@ -226,4 +227,33 @@ func TestTLS(t *testing.T) {
 	if _, err := p.open(bad, addr).Lookup(p.ctx, "svc"); !errors.Is(err, registry.ErrInvalid) {
 		t.Errorf("a certificate that cannot be read: %v, want ErrInvalid", err)
 	}
+}
+
+// A server that has just started answers before it knows what is in its log.
+func TestServerThatHasJustStarted(t *testing.T) {
+	p := newPlace(t)
+	relay := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: p.server.Addr()})
+	started := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-started:
+		default:
+			if _, sure := r.URL.Query()["consistent"]; r.Method == http.MethodGet && !sure {
+				w.Header().Set("X-Consul-Index", "1")
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+		}
+		relay.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	p.register(p.open(&api.Config{Token: p.token}, p.server.Addr()), "x")
+	reg := p.open(&api.Config{Token: p.token}, s.Listener.Addr().String())
+	for snap, err := range reg.Watch(p.ctx, "svc") {
+		if err != nil || len(snap.Instances) != 1 {
+			t.Errorf("the first set is %v, %v; want what a lookup finds", snap.Instances, err)
+		}
+		break
+	}
+	close(started)
 }

@@ -15,6 +15,10 @@ const (
 	// a minute, after which many a proxy gives up an idle connection.
 	maxWait = 50 * time.Second
 
+	// small is how many bytes the records of a service may have for a query to wait for
+	// them all, and bring them.
+	small = 8 << 10
+
 	minPause = 2 * time.Millisecond
 	maxPause = 200 * time.Millisecond
 )
@@ -83,8 +87,9 @@ func (b *Backend) Current(ctx context.Context, service, version string) (bool, e
 	return false, nil
 }
 
-// next waits for the mark of service to be another than last.
-func (b *Backend) next(ctx context.Context, service string, last mark) (now mark, err error) {
+// next waits for the mark of service to be another than last. If early is not nil, it
+// is handed what has changed before the mark is known.
+func (b *Backend) next(ctx context.Context, service string, last mark, early func(api.KVPairs)) (now mark, err error) {
 	wait, again := context.WithCancel(ctx)
 	defer again()
 	b.mu.Lock()
@@ -96,7 +101,14 @@ func (b *Backend) next(ctx context.Context, service string, last mark) (now mark
 		delete(b.waits, service)
 	}()
 	for err == nil {
-		if now, err = b.mark(wait, service, last, maxWait); now != last {
+		than := last
+		if early != nil {
+			than, err = mark{}, b.soon(wait, service, last, early)
+		}
+		if err == nil {
+			now, err = b.mark(wait, service, than, maxWait)
+		}
+		if now != last {
 			break
 		}
 		err = pause(wait, maxPause) // a return is no change, whoever caused it
@@ -105,6 +117,24 @@ func (b *Backend) next(ctx context.Context, service string, last mark) (now mark
 		return b.mark(ctx, service, mark{}, 0)
 	}
 	return now, err
+}
+
+// soon waits for a change of the records themselves, and hands them to early if they
+// are newer than last. That is a round trip sooner than to wait for the mark and then
+// to read them; but the records of a large service would come again whenever the
+// query has waited in vain.
+func (b *Backend) soon(ctx context.Context, service string, last mark, early func(api.KVPairs)) error {
+	path := b.path(service)
+	q, done := waiting(ctx, last, maxWait)
+	defer done()
+	pairs, meta, err := ask(b, func() (api.KVPairs, *api.QueryMeta, error) { return b.client.KV().List(path, q) })
+	if err == nil {
+		err = b.trust(ctx, path, meta, false)
+	}
+	if err == nil && meta.LastIndex > last.index && len(pairs) > 0 { // that there is nothing is for the mark to say
+		early(held(path, pairs))
+	}
+	return err
 }
 
 // Watch waits for the mark to move, and then reads all records.
@@ -116,6 +146,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	known := map[string]uint64{} // by ID: the index of the record's last change
 	at, err := b.mark(ctx, service, mark{}, 0)
 	quiet := time.Duration(0) // the pause after changes that were none of this service's
+	news := false             // some was handed over before the mark was known
 	for anew := true; err == nil; {
 		began := time.Now()
 		// Also if there is nothing by the mark: a server that has just started says so
@@ -130,16 +161,28 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		} else {
 			sink.Apply(put, gone, at.version())
 		}
-		if anew || len(put)+len(gone) > 0 {
+		if anew || news || len(put)+len(gone) > 0 {
 			quiet = 0
 		} else {
 			quiet = min(max(2*quiet, minPause), maxPause)
 		}
-		// Where there are many changes, half of the time goes into reading.
-		if err := pause(ctx, max(time.Since(began), minPause, quiet)); err != nil {
+		// Where there are many changes, half of the time goes into reading, if that is not slow
+		// for another reason.
+		if err := pause(ctx, max(min(time.Since(began), inspectPause), minPause, quiet)); err != nil {
 			return err
 		}
-		next, fail := b.next(ctx, service, at)
+		news = false
+		var early func(api.KVPairs)
+		if size(pairs) <= small {
+			early = func(pairs api.KVPairs) {
+				put, gone := update(known, service, pairs)
+				news = len(put)+len(gone) > 0
+				if news {
+					sink.Apply(put, gone, at.version()) // or a later one
+				}
+			}
+		}
+		next, fail := b.next(ctx, service, at, early)
 		if fail != nil {
 			return fail
 		}
@@ -151,6 +194,13 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		at, anew = next, false
 	}
 	return err
+}
+
+func size(pairs api.KVPairs) (bytes int) {
+	for _, p := range pairs {
+		bytes += len(p.Key) + len(p.Value)
+	}
+	return bytes
 }
 
 // update makes known that of pairs, and returns what differs.

@@ -47,7 +47,14 @@ func (s *session) replaceAll(ctx context.Context, recs []registry.Record, at []i
 	for i := range all {
 		txn.Compare[i], txn.Success[i] = &all[i].same, &all[i].op
 	}
+	created := creates(recs, at)
+	for _, service := range created {
+		txn.Compare = append(txn.Compare, s.fenced(service))
+	}
 	resp, err := s.commit(ctx, txn)
+	if err != nil {
+		s.doubt(created...)
+	}
 	return resp.GetSucceeded(), resp.GetHeader().GetRevision(), err
 }
 
@@ -57,9 +64,16 @@ func (s *session) replaceEach(ctx context.Context, recs []registry.Record, at []
 	all := s.replacements(recs, at)
 	txn := &pb.TxnRequest{Success: make([]*pb.RequestOp, len(all))}
 	for i := range all {
-		txn.Success[i] = within(&all[i].same, &all[i].op)
+		conditions := []*pb.Compare{&all[i].same}
+		if at[i] == 0 {
+			conditions = append(conditions, s.fenced(recs[i].Service))
+		}
+		txn.Success[i] = within(&all[i].op, conditions...)
 	}
 	resp, err := s.commit(ctx, txn)
+	if err != nil {
+		s.doubt(creates(recs, at)...)
+	}
 	done = make([]bool, len(recs))
 	for i, r := range resp.GetResponses() {
 		done[i] = r.GetResponseTxn().GetSucceeded()
@@ -74,7 +88,7 @@ func (s *session) deleteEach(ctx context.Context, recs []registry.Record) error 
 		key := []byte(s.b.key(rec.Service, rec.ID))
 		ours := &pb.Compare{Target: pb.Compare_LEASE, Result: pb.Compare_EQUAL, Key: key, TargetUnion: &pb.Compare_Lease{Lease: int64(s.lease)}}
 		remove := &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key}}}
-		txn.Success = append(txn.Success, within(ours, remove))
+		txn.Success = append(txn.Success, within(remove, ours))
 	}
 	_, err := s.commit(ctx, txn)
 	return err
@@ -100,10 +114,10 @@ func (s *session) read(ctx context.Context, recs []registry.Record) ([]*mvccpb.K
 	return there, err
 }
 
-// within is a transaction inside another, with a condition of its own: where that
-// does not hold, the others are not concerned.
-func within(condition *pb.Compare, op *pb.RequestOp) *pb.RequestOp {
-	txn := &pb.TxnRequest{Compare: []*pb.Compare{condition}, Success: []*pb.RequestOp{op}}
+// within is a transaction inside another, with conditions of its own: where they do
+// not hold, the others are not concerned.
+func within(op *pb.RequestOp, conditions ...*pb.Compare) *pb.RequestOp {
+	txn := &pb.TxnRequest{Compare: conditions, Success: []*pb.RequestOp{op}}
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: txn}}
 }
 

@@ -17,12 +17,24 @@ var batch = registry.Batch{Records: 120, Bytes: 1 << 20, InFlight: 8}
 // each is written that may be. What is refused as a whole is so for the rights of the
 // client, or for its size.
 //
-// Each writing is bound to the revision that it replaces: a request that is given up
-// with its connection may still arrive, after others that followed it.
+// Each writing is bound to the revision that it replaces, or to there being none and to
+// the fence: a request that is given up with its connection may still arrive, after
+// others that followed it.
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
+	return s.fencedWrite(ctx, recs, func(recs []registry.Record) []error { return s.put(ctx, recs) })
+}
+
+// mostFences is how many conditions there may be beside those of the records.
+const mostFences = 8
+
+func (s *session) put(ctx context.Context, recs []registry.Record) []error {
 	s.begin(recs)
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
-		done, revision, err := s.replaceAll(ctx, recs, s.heldAt(recs))
+		at := s.heldAt(recs)
+		if len(creates(recs, at)) > mostFences {
+			return s.putEach(ctx, recs, errs)
+		}
+		done, revision, err := s.replaceAll(ctx, recs, at)
 		if err != nil {
 			s.done(recs, 0)
 			return fail(errs, err)
@@ -67,6 +79,9 @@ func (s *session) putEach(ctx context.Context, recs []registry.Record, errs []er
 			}
 			s.done(recs[i:i+1], 0)
 		case !done[k]:
+			if at[k] == 0 { // or the fence has moved, late
+				s.doubt(recs[i].Service)
+			}
 			errs[i] = errChanged
 			s.done(recs[i:i+1], 0)
 		default:
@@ -80,6 +95,10 @@ var errChanged = errors.New("the record changed while it was written")
 
 // Delete removes what is on the lease.
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
+	return s.fencedWrite(ctx, recs, func(recs []registry.Record) []error { return s.remove(ctx, recs) })
+}
+
+func (s *session) remove(ctx context.Context, recs []registry.Record) []error {
 	s.begin(recs) // their absence is no loss
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
 		err := s.deleteEach(ctx, recs)

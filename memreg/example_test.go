@@ -235,6 +235,28 @@ func ExampleStore_Plant() {
 	// [] <nil>
 }
 
+// The store is restored from a backup: what has come since is registered again.
+func ExampleStore_Save() {
+	store := memreg.NewStore()
+	reg := registry.New(store.Conn(), options)
+	defer reg.Close()
+	book := newPhonebook(reg)
+	defer book.close()
+	fmt.Println(book.until("0 servers"))
+	restore := store.Save()
+	one, _ := server(store, "10.0.0.1:80")
+	defer one.Close()
+	fmt.Println(book.until("1 servers"))
+	restore()
+	fmt.Println(book.until("0 servers"))
+	fmt.Println(book.until("1 servers"))
+	// Output:
+	// told: 0 servers
+	// told: 1 servers
+	// told: 0 servers
+	// told: 1 servers
+}
+
 // In a bubble an outage of an hour takes no time, and the TTL is the default.
 func TestPhonebookInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,7 @@ type conn struct {
 	session bool          // it has a session
 	up      bool          // and requests may be made: see raise
 	expired bool          // the session is over, and there will be no other
+	guessed bool          // that is so by our clock: no server has said it
 	granted time.Duration // the session timeout
 	since   time.Time     // when session last changed
 	breaks  int           // how often a connection with a session broke
@@ -136,7 +137,7 @@ func (c *conn) raise(link *link) {
 // client library would ask for ever. c.mu is held.
 func (c *conn) disown() {
 	if c.granted > 0 && time.Since(c.since) > c.granted {
-		c.expired = true
+		c.expired, c.guessed = true, true
 	}
 }
 

@@ -66,7 +66,7 @@ func (s *session) Renew(ctx context.Context) error { return s.c.sync(ctx, "/") }
 func (s *session) Close(ctx context.Context) error {
 	confirmed := s.c.close(ctx)
 	s.c.mu.Lock()
-	expired := s.c.expired
+	expired := s.c.expired && !s.c.guessed
 	s.c.mu.Unlock()
 	switch {
 	case expired:

@@ -1,0 +1,124 @@
+package chaos
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// losses are the times in which the record of a client may be lost, since a fault may
+// have cost it its session: nobody can ask that it be there. Outside of them a record
+// that is wanted is never absent.
+type losses struct {
+	mu       sync.Mutex
+	all      []*span   // of all clients
+	byClient [][]*span // of each
+	stalls   int
+}
+
+// A span of time. Its end is 0 while it lasts.
+type span struct{ from, to time.Duration }
+
+func newLosses(clients int) *losses { return &losses{byClient: make([][]*span, clients)} }
+
+// begin notes that a client, or all of them if that is -1, may lose records from now on,
+// until after the span was ended.
+func (l *losses) begin(client int, now time.Duration) *span {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &span{from: now}
+	if client < 0 {
+		l.all = append(l.all, s)
+	} else {
+		l.byClient[client] = append(l.byClient[client], s)
+	}
+	return s
+}
+
+func (l *losses) end(s *span, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.to = now
+}
+
+// during returns, as bits, the clients that may lack records in some part of the time
+// from call to ret.
+func (l *losses) during(call, ret time.Duration) (clients uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	hit := func(spans []*span) bool {
+		for _, s := range spans {
+			if s.from <= ret && (s.to == 0 || s.to >= call) {
+				return true
+			}
+		}
+		return false
+	}
+	if hit(l.all) {
+		return ^uint64(0)
+	}
+	for n, spans := range l.byClient {
+		if hit(spans) {
+			clients |= 1 << n
+		}
+	}
+	return clients
+}
+
+// watchStalls takes a machine that stands still for more than limit for a fault that
+// may cost anybody the session, since renewals were late by as much.
+func (l *losses) watchStalls(ctx context.Context, limit time.Duration, now func() time.Duration) {
+	const every = 20 * time.Millisecond
+	for last := now(); pause(ctx, every); {
+		at := now()
+		if at-last > every+limit {
+			s := l.begin(-1, last)
+			l.end(s, at+recovery)
+			l.mu.Lock()
+			l.stalls++
+			l.mu.Unlock()
+		}
+		last = at
+	}
+}
+
+// settled ends all spans: nothing is lost at the moment.
+func (l *losses) settled(now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = nil
+	clear(l.byClient)
+}
+
+func (l *losses) seenStalls() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stalls
+}
+
+// drop takes back a span: nothing was wrong.
+func (l *losses) drop(s *span) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = slices.DeleteFunc(l.all, func(o *span) bool { return o == s })
+}
+
+// canary is the record that is written to see whether the servers can.
+var canary = key{"canary", "canary", -1}
+
+// watchServers writes to the registry, past all links, and takes a write that needs more
+// than limit for a fault that may cost anybody the session: the servers are slow.
+func (r *run) watchServers(ctx context.Context, limit time.Duration) {
+	for m := 0; pause(ctx, 300*time.Millisecond); m = (m + 1) % r.w.cluster.size() {
+		began := r.now()
+		s := r.losses.begin(-1, began)
+		err := r.w.plant(m, canary, []byte("x"))
+		if took := r.now() - began; err == nil && took < limit {
+			r.losses.drop(s)
+		} else {
+			r.losses.end(s, r.now()+recovery)
+			r.counts.add("slow-servers", 1)
+		}
+	}
+}
