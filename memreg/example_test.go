@@ -117,14 +117,15 @@ func ExampleConn_Freeze() {
 		_, err := reg.Lookup(ctx, "go_servers")
 		result <- err
 	}()
-	cancel(errors.New("the user went away"))
-	fmt.Println(<-result)
+	away := errors.New("the user went away")
+	cancel(away)
+	fmt.Println(errors.Is(<-result, away))
 
 	link.Heal()
 	list, err := reg.Lookup(context.Background(), "go_servers")
 	fmt.Println(list, err)
 	// Output:
-	// registry: lookup "go_servers" at memory: the user went away
+	// true
 	// [] <nil>
 }
 
