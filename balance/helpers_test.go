@@ -106,22 +106,21 @@ func (s *scene) count(b *balance.Balancer, n int, r func(i int) balance.Request)
 	return got
 }
 
-func plain(int) balance.Request     { return balance.Request{} }
+func plain(int) balance.Request   { return balance.Request{} }
 func keyed(i int) balance.Request { return balance.Request{Key: fmt.Sprint("key", i)} }
 
-// fail picks until it gets the instance, which then fails.
-func (s *scene) fail(b *balance.Balancer, id string, err error) {
+// take picks until it gets the instance; the requests to others stay under way.
+func (s *scene) take(b *balance.Balancer, id string) balance.Picked {
 	s.Helper()
 	for range 10_000 {
-		p, e := b.Pick(context.Background())
-		if e != nil {
-			s.Fatal(e)
+		p, err := b.Pick(context.Background())
+		if err != nil {
+			s.Fatal(err)
 		}
 		if p.Instance().ID == id {
-			p.Done(err)
-			return
+			return p
 		}
-		p.Done(nil)
 	}
 	s.Fatalf("%s was never picked", id)
+	panic("unreachable")
 }

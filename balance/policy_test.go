@@ -20,7 +20,6 @@ func TestShares(t *testing.T) {
 	}{
 		{"random", balance.Random(), make([][]string, 3), []float64{1, 1, 1}, plain},
 		{"round robin", balance.RoundRobin(), make([][]string, 7), []float64{1, 1, 1, 1, 1, 1, 1}, plain},
-		{"p2c", balance.P2C(), make([][]string, 3), nil, plain}, // of latencies that differ: see below
 		{"hash", balance.Hash(), make([][]string, 3), []float64{1, 1, 1}, keyed},
 		{"weighted", balance.Weighted(), [][]string{
 			{"weight", "5"}, {"weight", "0"}, {}, {"weight", "0.5"}, {"weight", "many"}, {"weight", "-3"}, {"weight", "100"},

@@ -1,0 +1,233 @@
+package balance_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/balance"
+)
+
+var errBroken = errors.New("broken")
+
+// TestLeftOut: an instance that fails is left out at once, for a time that doubles with
+// each failure in a row, comes back by itself, and begins anew after a success.
+func TestLeftOut(t *testing.T) {
+	for name, policy := range map[string]func() balance.Policy{
+		"random": balance.Random, "round robin": balance.RoundRobin, "weighted": balance.Weighted, "p2c": balance.P2C,
+		"zone": func() balance.Policy { return balance.Zone("a", balance.Random()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := of(t, 4)
+				b := s.balancer(4, policy(), &balance.Options{MaxEject: 10 * time.Second})
+				bad := id(2)
+				p := s.take(b, bad)
+				for i, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
+					p.Done(errBroken)
+					if got := s.count(b, 200, plain); got[bad] > 0 || len(got) != 3 {
+						t.Fatalf("failure %d: %v", i+1, got)
+					}
+					var out time.Duration
+					p, out = s.back(b, bad)
+					if least := want * time.Second; out < least || out > least*5/4+10*time.Millisecond {
+						t.Errorf("failure %d in a row: left out for %v, want %v and up to a quarter", i+1, out, least)
+					}
+				}
+				p.Done(nil)
+				s.take(b, bad).Done(errBroken)
+				if _, out := s.back(b, bad); out > 5*time.Second/4+10*time.Millisecond {
+					t.Errorf("after a success: left out for %v", out)
+				}
+			})
+		})
+	}
+}
+
+// back waits until the instance is picked again.
+func (s *scene) back(b *balance.Balancer, id string) (balance.Picked, time.Duration) {
+	start := time.Now()
+	for {
+		for range 64 {
+			p, err := b.Pick(context.Background())
+			if err != nil {
+				s.Fatal(err)
+			}
+			if p.Instance().ID == id {
+				return p, time.Since(start)
+			}
+			p.Done(nil)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestOneOfManyFailures: of the requests that were under way when a server died, only
+// the first failure counts, and a late success does not bring it back.
+func TestOneOfManyFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 3)
+		b := s.balancer(3, balance.RoundRobin(), nil)
+		var flying []balance.Picked
+		for range 192 {
+			p, err := b.Pick(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Instance().ID == id(1) {
+				flying = append(flying, p)
+			} else {
+				p.Done(nil)
+			}
+		}
+		for _, p := range flying[:62] {
+			p.Done(errBroken)
+		}
+		flying[62].Done(nil)
+		if got := s.count(b, 100, plain); got[id(1)] > 0 {
+			t.Errorf("a late success brought it back: %v", got)
+		}
+		time.Sleep(5*time.Second/4 + time.Millisecond)
+		synctest.Wait()
+		flying[63].Done(errBroken)
+		if got := s.count(b, 99, plain); got[id(1)] != 33 {
+			t.Errorf("a second later: %v", got)
+		}
+	})
+}
+
+// TestPanic: if too few are left, all are used; the last one is never left out.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 4)
+		b := s.balancer(4, balance.RoundRobin(), nil)
+		for i, want := range []int{3, 2, 4, 4} { // those in use after so many failures
+			s.take(b, id(i)).Done(errBroken)
+			flying := map[string]int{}
+			for range 40 {
+				p, err := b.Pick(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				flying[p.Instance().ID]++
+			}
+			if len(flying) != want {
+				t.Errorf("%d of 4 failed: picks go to %v", i+1, flying)
+			}
+		}
+		s.take(b, id(0)).Done(nil) // two are well, and that is enough
+		s.take(b, id(3)).Done(nil)
+		if got := s.count(b, 40, plain); len(got) != 2 {
+			t.Errorf("two are well again: %v", got)
+		}
+		one := of(t, 1)
+		b = one.balancer(1, balance.Hash(), &balance.Options{Panic: 0.01})
+		one.take(b, id(0)).Done(errBroken)
+		one.pick(b, balance.Request{})
+	})
+}
+
+// TestLeftOutStays: what is known of an instance outlasts changes of the others and of
+// its metadata, but not of its address, as that is another server.
+func TestLeftOutStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 4)
+		b := s.balancer(4, balance.Random(), nil)
+		s.take(b, id(2)).Done(errBroken)
+		s.store.Remove(service, id(0))
+		s.put("another")
+		s.put(id(2), "weight", "3")
+		synctest.Wait()
+		if got := s.count(b, 200, plain); got[id(2)] > 0 || got["another"] == 0 || len(got) != 3 {
+			t.Errorf("picks go to %v", got)
+		}
+		s.store.Plant(service, id(2), []byte(`{"addr":"127.0.0.1:1"}`))
+		synctest.Wait()
+		if got := s.count(b, 200, plain); got[id(2)] == 0 {
+			t.Errorf("at a new address: %v", got)
+		}
+	})
+}
+
+func TestRetries(t *testing.T) {
+	for name, policy := range map[string]balance.Policy{
+		"random": balance.Random(), "round robin": balance.RoundRobin(), "weighted": balance.Weighted(), "p2c": balance.P2C(),
+		"hash": balance.Hash(), "zone": balance.Zone("a", balance.Hash()), "one's own": first{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScene(t)
+				for i, zone := range []string{"a", "a", "a", "b", "b", "b"} {
+					s.put(id(i), "zone", zone, "weight", []string{"1", "0"}[i/3])
+				}
+				b := s.balancer(6, policy, nil)
+				for n := range 50 {
+					r := balance.Request{Key: id(n)}
+					for i := range 6 {
+						p, err := b.PickFor(t.Context(), r)
+						if err != nil {
+							t.Fatal(err)
+						}
+						in := p.Instance()
+						for _, id := range r.Tried {
+							if id == in.ID {
+								t.Fatalf("%s again, after %v", in.ID, r.Tried)
+							}
+						}
+						if local := in.Meta["zone"] == "a"; local != (i < 3) && (name == "zone" || name == "weighted") {
+							t.Errorf("try %d goes to %v", i+1, in)
+						}
+						r.Tried = append(r.Tried, in.ID)
+						p.Done(nil)
+					}
+					if _, err := b.PickFor(t.Context(), r); !errors.Is(err, balance.ErrNone) {
+						t.Errorf("all were tried: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// first is a policy of somebody who does not think of retries.
+type first struct{}
+
+func (first) Measures() bool { return false }
+func (first) Prepare(set []*balance.Node) func(balance.Request) int {
+	return func(balance.Request) int { return 0 }
+}
+
+func TestPickErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.link.Cut()
+		b := balance.New(s.view, nil, &balance.Options{Logger: quiet})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := b.Pick(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, balance.ErrNone) {
+			t.Errorf("nothing is known: %v", err)
+		}
+		s.link.Heal()
+		if _, err := b.Pick(t.Context()); !errors.Is(err, balance.ErrNone) || err.Error() != `balance: service "svc": no instance is registered` {
+			t.Errorf("nobody is there: %v", err)
+		}
+		s.link.Cut()
+		time.Sleep(time.Minute)
+		if _, err := b.Pick(t.Context()); !errors.Is(err, balance.ErrNone) || s.view.Snapshot().Err == nil || !errors.Is(err, s.view.Snapshot().Err) {
+			t.Errorf("nobody was there: %v", err)
+		}
+		s.link.Heal()
+		s.put(id(0))
+		s.shown(1)
+		if got := s.pick(b, balance.Request{}); got != id(0) {
+			t.Errorf("picked %s", got)
+		}
+		b.Close()
+		if _, err := b.Pick(t.Context()); !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+	})
+}
