@@ -110,7 +110,14 @@ func New(view View, policy Policy, opts *Options) *Balancer {
 }
 
 // Pick is PickFor of a request about which nothing is known.
-func (b *Balancer) Pick(ctx context.Context) (Picked, error) { return b.PickFor(ctx, Request{}) }
+func (b *Balancer) Pick(ctx context.Context) (Picked, error) {
+	if t := b.table.Load(); t != nil && !b.measures {
+		if i := t.pick(Request{}); uint(i) < uint(len(t.nodes)) {
+			return Picked{n: t.nodes[i]}, nil
+		}
+	}
+	return b.PickFor(ctx, Request{})
+}
 
 // PickFor returns an instance for r. It waits for the view's first set, within ctx; the
 // error then says why there is none. After that it waits for nothing: where there is
@@ -127,16 +134,21 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 	if b.measures {
 		r.now = b.now()
 	}
-	var n *Node
-	if i := t.pick(r); uint(i) < uint(len(t.nodes)) && len(r.Tried) == 0 {
-		n = t.nodes[i]
-	} else if n = t.untried(r); n == nil {
-		return Picked{}, b.fail(fmt.Errorf("%w: each of %d was tried", ErrNone, len(t.all)))
+	i := t.pick(r)
+	if uint(i) >= uint(len(t.nodes)) || len(r.Tried) > 0 {
+		n := t.untried(r)
+		if n == nil {
+			return Picked{}, b.fail(fmt.Errorf("%w: each of %d was tried", ErrNone, len(t.all)))
+		}
+		if b.measures {
+			n.inFlight.Add(1)
+		}
+		return Picked{n, r.now}, nil
 	}
 	if b.measures {
-		n.inFlight.Add(1)
+		t.states[i].inFlight.Add(1)
 	}
-	return Picked{n, r.now}, nil
+	return Picked{t.nodes[i], r.now}, nil
 }
 
 func (b *Balancer) now() time.Duration { return max(time.Since(b.began), 1) }

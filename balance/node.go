@@ -19,7 +19,8 @@ type Node struct {
 func (n *Node) Instance() registry.Instance { return n.in }
 
 // A state is what a Balancer knows of an instance, as long as ID and address stay: a
-// change of metadata makes a new Node with the same state.
+// change of metadata makes a new Node with the same state. It fills a line of the
+// processor's cache, and no more: among thousands, lines are what a pick costs.
 type state struct {
 	b *Balancer
 
@@ -31,7 +32,6 @@ type state struct {
 	epoch atomic.Uint32 // moves when the instance is left out; written under b.mu
 	out   bool          // it is left out, until
 	until time.Duration
-	_     [64]byte // of the next one
 }
 
 // InFlight returns how many requests are under way, if the policy measures.

@@ -17,29 +17,40 @@ func (p2c) Measures() bool { return true }
 
 func (p2c) Prepare(set []*Node) func(Request) int {
 	n := uint64(len(set))
+	if n == 1 {
+		return func(Request) int { return 0 }
+	}
+	states := statesOf(set) // these are all that is looked at: among many, each look costs
 	return func(r Request) int {
 		x := rand.Uint64()
 		i := below(x, n)
-		if n == 1 {
-			return 0
-		}
 		k := below(x<<32, n-1) // other bits, another instance
 		if k >= i {
 			k++
 		}
-		if lighter(set[k], set[i], r.now) {
+		if lighter(states[k], states[i], r.now) {
 			i = k
 		}
 		return int(i)
 	}
 }
 
+func statesOf(set []*Node) []*state {
+	states := make([]*state, len(set))
+	for i, n := range set {
+		states[i] = n.state
+	}
+	return states
+}
+
 // lighter compares by requests in flight alone while one of the two is not known.
-func lighter(a, b *Node, now time.Duration) bool {
-	x, y := float64(a.inFlight.Load()+1), float64(b.inFlight.Load()+1)
+func lighter(a, b *state, now time.Duration) bool {
+	x, y := a.inFlight.Load()+1, b.inFlight.Load()+1
 	la, lb := math.Float64frombits(a.latency.Load()), math.Float64frombits(b.latency.Load())
 	if la == 0 || lb == 0 {
 		return x < y
 	}
-	return x*la*(float64(memory)+float64(int64(now)-b.seen.Load())) < y*lb*(float64(memory)+float64(int64(now)-a.seen.Load()))
+	// A latency counts as if divided by one, and how many memories ago it was measured.
+	ageA, ageB := memory+now-time.Duration(a.seen.Load()), memory+now-time.Duration(b.seen.Load())
+	return float64(x)*la*float64(ageB) < float64(y)*lb*float64(ageA)
 }
