@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,7 @@ type Request struct {
 	// to another.
 	Tried []string
 
-	now time.Duration // for policies that measure
+	now time.Duration // of one that is timed, else 0
 }
 
 func (r Request) tried(n *Node) bool { return slices.Contains(r.Tried, n.in.ID) }
@@ -60,7 +61,7 @@ func (r Request) tried(n *Node) bool { return slices.Contains(r.Tried, n.in.ID) 
 // A Picked is the instance for one request.
 type Picked struct {
 	n     *Node
-	start time.Duration // when, or 0 if nothing is measured
+	start time.Duration // when, or 0 if it is not timed
 }
 
 // Instance returns the instance. Its Meta is shared: it must not be modified.
@@ -131,7 +132,7 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 			return Picked{}, err
 		}
 	}
-	if b.measures {
+	if b.measures && rand.Uint64()>>62 == 0 {
 		r.now = b.now()
 	}
 	i := t.pick(r)
@@ -140,15 +141,24 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 		if n == nil {
 			return Picked{}, b.fail(fmt.Errorf("%w: each of %d was tried", ErrNone, len(t.all)))
 		}
-		if b.measures {
-			n.inFlight.Add(1)
-		}
-		return Picked{n, r.now}, nil
+		return b.begin(n, n.state, r.now), nil
 	}
 	if b.measures {
-		t.states[i].inFlight.Add(1)
+		return b.begin(t.nodes[i], t.states[i], r.now), nil
 	}
-	return Picked{t.nodes[i], r.now}, nil
+	return Picked{n: t.nodes[i]}, nil
+}
+
+// begin counts a request to n, whose state is s. One in four is timed, since looking at
+// the clock is half of what a pick costs; and each, until one has ended.
+func (b *Balancer) begin(n *Node, s *state, now time.Duration) Picked {
+	if b.measures {
+		s.inFlight.Add(1)
+		if now == 0 && s.latency.Load() == 0 {
+			now = b.now()
+		}
+	}
+	return Picked{n, now}
 }
 
 func (b *Balancer) now() time.Duration { return max(time.Since(b.began), 1) }
