@@ -2,6 +2,7 @@
 # make servers   only what these need: ZooKeeper, which is Debian's package and is
 #                installed where it may be, and etcd and Consul, which are built
 # make bench     benchmarks, beside the raw client
+# make bench-balance   what a pick costs, beside go-kit's balancers
 # make repeat    the suite many times over, for what fails rarely
 # make chaos     clusters of three under fire, one backend after the other: BACKEND=zk,
 #                etcd, consul or mem, DURATION=10m, SEED=…, MINIMIZE=1, ARTIFACTS=directory
@@ -17,7 +18,7 @@ GO ?= go
 PARALLEL = 16
 ZK_JAR = /usr/share/java/zookeeper.jar
 
-.PHONY: test servers format vet staticcheck tidy bench repeat chaos chaos-bites herd reliability vuln demo
+.PHONY: test servers format vet staticcheck tidy bench bench-balance repeat chaos chaos-bites herd reliability vuln demo
 
 .NOTPARALLEL:
 
@@ -55,17 +56,23 @@ format:
 vet:
 	$(GO) vet ./...
 	cd $(CHAOS) && $(GO) vet ./...
+	cd bench && $(GO) vet ./...
 
 staticcheck:
 	$(GO) tool -modfile=tools/staticcheck.mod staticcheck ./...
 	cd $(CHAOS) && $(GO) tool -modfile=../../tools/staticcheck.mod staticcheck ./...
+	cd bench && $(GO) tool -modfile=../tools/staticcheck.mod staticcheck ./...
 
 tidy:
 	$(GO) mod tidy -diff
 	cd $(CHAOS) && $(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
 
 bench: servers
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -run='^$$' -bench=. -benchmem -timeout 30m ./...
+
+bench-balance:
+	cd bench && $(GO) run ./balance
 
 repeat: servers
 	$(GO) test -race -count=100 -timeout 90m -parallel $(PARALLEL) ./memreg

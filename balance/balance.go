@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,7 @@ type Request struct {
 	// to another.
 	Tried []string
 
-	now time.Duration // for policies that measure
+	now time.Duration // of one that is timed, else 0
 }
 
 func (r Request) tried(n *Node) bool { return slices.Contains(r.Tried, n.in.ID) }
@@ -60,7 +61,7 @@ func (r Request) tried(n *Node) bool { return slices.Contains(r.Tried, n.in.ID) 
 // A Picked is the instance for one request.
 type Picked struct {
 	n     *Node
-	start time.Duration // when, or 0 if nothing is measured
+	start time.Duration // when, or 0 if it is not timed
 }
 
 // Instance returns the instance. Its Meta is shared: it must not be modified.
@@ -110,7 +111,14 @@ func New(view View, policy Policy, opts *Options) *Balancer {
 }
 
 // Pick is PickFor of a request about which nothing is known.
-func (b *Balancer) Pick(ctx context.Context) (Picked, error) { return b.PickFor(ctx, Request{}) }
+func (b *Balancer) Pick(ctx context.Context) (Picked, error) {
+	if t := b.table.Load(); t != nil && !b.measures {
+		if i := t.pick(Request{}); uint(i) < uint(len(t.nodes)) {
+			return Picked{n: t.nodes[i]}, nil
+		}
+	}
+	return b.PickFor(ctx, Request{})
+}
 
 // PickFor returns an instance for r. It waits for the view's first set, within ctx; the
 // error then says why there is none. After that it waits for nothing: where there is
@@ -124,19 +132,33 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 			return Picked{}, err
 		}
 	}
-	if b.measures {
+	if b.measures && rand.Uint64()>>62 == 0 {
 		r.now = b.now()
 	}
-	var n *Node
-	if i := t.pick(r); uint(i) < uint(len(t.nodes)) && len(r.Tried) == 0 {
-		n = t.nodes[i]
-	} else if n = t.untried(r); n == nil {
-		return Picked{}, b.fail(fmt.Errorf("%w: each of %d was tried", ErrNone, len(t.all)))
+	i := t.pick(r)
+	if uint(i) >= uint(len(t.nodes)) || len(r.Tried) > 0 {
+		n := t.untried(r)
+		if n == nil {
+			return Picked{}, b.fail(fmt.Errorf("%w: each of %d was tried", ErrNone, len(t.all)))
+		}
+		return b.begin(n, n.state, r.now), nil
 	}
 	if b.measures {
-		n.inFlight.Add(1)
+		return b.begin(t.nodes[i], t.states[i], r.now), nil
 	}
-	return Picked{n, r.now}, nil
+	return Picked{n: t.nodes[i]}, nil
+}
+
+// begin counts a request to n, whose state is s. One in four is timed, since looking at
+// the clock is half of what a pick costs; and each, until one has ended.
+func (b *Balancer) begin(n *Node, s *state, now time.Duration) Picked {
+	if b.measures {
+		s.inFlight.Add(1)
+		if now == 0 && s.latency.Load() == 0 {
+			now = b.now()
+		}
+	}
+	return Picked{n, now}
 }
 
 func (b *Balancer) now() time.Duration { return max(time.Since(b.began), 1) }

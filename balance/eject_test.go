@@ -25,7 +25,7 @@ func TestLeftOut(t *testing.T) {
 				s := of(t, 4)
 				b := s.balancer(4, policy(), &balance.Options{MaxEject: 10 * time.Second})
 				bad := id(2)
-				p := s.take(b, bad)
+				p, _ := s.back(b, bad)
 				for i, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
 					p.Done(errBroken)
 					if got := s.count(b, 200, plain); got[bad] > 0 || len(got) != 3 {
@@ -38,7 +38,8 @@ func TestLeftOut(t *testing.T) {
 					}
 				}
 				p.Done(nil)
-				s.take(b, bad).Done(errBroken)
+				p, _ = s.back(b, bad)
+				p.Done(errBroken)
 				if _, out := s.back(b, bad); out > 5*time.Second/4+10*time.Millisecond {
 					t.Errorf("after a success: left out for %v", out)
 				}

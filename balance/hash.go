@@ -5,7 +5,7 @@ import "math/bits"
 // slots is a prime, as each step must come by every slot.
 const slots = 1<<17 - 1
 
-const nobody = 1<<32 - 1
+const free = 1<<32 - 1 // instead of an owner
 
 type hashed struct{}
 
@@ -36,15 +36,15 @@ func (hashed) Prepare(set []*Node) func(Request) int {
 	owner := make([]uint32, slots)
 	round := make([]uint32, slots)
 	for i := range owner {
-		owner[i] = nobody
+		owner[i] = free
 	}
-	for now, free := uint32(0), slots; free > 0; now++ {
+	for now, left := uint32(0), slots; left > 0; now++ {
 		for i := range walkers {
 			w := &walkers[i]
 			switch s := w.at; {
-			case owner[s] == nobody:
+			case owner[s] == free:
 				owner[s], round[s] = uint32(i), now
-				free--
+				left--
 			case round[s] == now && mix(ids[i], uint64(s)) < mix(ids[owner[s]], uint64(s)):
 				owner[s] = uint32(i)
 			}

@@ -19,7 +19,8 @@ type Node struct {
 func (n *Node) Instance() registry.Instance { return n.in }
 
 // A state is what a Balancer knows of an instance, as long as ID and address stay: a
-// change of metadata makes a new Node with the same state.
+// change of metadata makes a new Node with the same state. It fills a line of the
+// processor's cache, and no more: among thousands, lines are what a pick costs.
 type state struct {
 	b *Balancer
 
@@ -31,7 +32,6 @@ type state struct {
 	epoch atomic.Uint32 // moves when the instance is left out; written under b.mu
 	out   bool          // it is left out, until
 	until time.Duration
-	_     [64]byte // of the next one
 }
 
 // InFlight returns how many requests are under way, if the policy measures.
@@ -44,8 +44,10 @@ func (s *state) Latency() time.Duration {
 }
 
 func (s *state) done(p Picked, err error) {
-	if p.start != 0 {
+	if s.b.measures {
 		s.inFlight.Add(-1)
+	}
+	if p.start != 0 {
 		s.measure(p.start, s.b.now(), err != nil)
 	}
 	switch {
@@ -59,7 +61,7 @@ func (s *state) done(p Picked, err error) {
 // memory is how long a measured latency counts in full, more or less.
 const memory = 5 * time.Second
 
-// measure takes a request into the moving average. It counts for an eighth, and for
+// measure takes a request into the moving average. It counts for a quarter, and for
 // more the longer there was none. A failure may be quick: it improves nothing. Of two
 // at the same time one may be lost.
 func (s *state) measure(start, end time.Duration, failed bool) {
@@ -69,7 +71,7 @@ func (s *state) measure(start, end time.Duration, failed bool) {
 	}
 	if old != 0 {
 		idle := float64(end) - float64(s.seen.Load())
-		took = old + (took-old)*max(1./8, idle/(idle+float64(memory)))
+		took = old + (took-old)*max(1./4, idle/(idle+float64(memory)))
 	}
 	s.latency.Store(math.Float64bits(took))
 	s.seen.Store(int64(end))

@@ -16,6 +16,8 @@ type table struct {
 	all   []*Node // of the snapshot, sorted by ID
 	nodes []*Node // those to pick from
 	pick  func(Request) int
+
+	states []*state // of nodes, if the policy measures: one look less than at the node
 }
 
 // untried returns a node to which r has not been, by preference one that the policy
@@ -24,7 +26,7 @@ func (t *table) untried(r Request) *Node {
 	if i := untried(t.nodes, t.pick, r); i >= 0 {
 		return t.nodes[i]
 	}
-	if i := untried(t.all, func(Request) int { return -1 }, r); i >= 0 {
+	if i := untried(t.all, nobody, r); i >= 0 {
 		return t.all[i]
 	}
 	return nil
@@ -51,6 +53,8 @@ func untried(set []*Node, pick func(Request) int, r Request) int {
 	}
 	return -1
 }
+
+func nobody(Request) int { return -1 }
 
 // part returns set[at[0]], set[at[1]], …
 func part(set []*Node, at []int) []*Node {
@@ -124,10 +128,15 @@ func (b *Balancer) rebuild() (wait time.Duration) {
 		}
 	}
 	switch {
-	case slices.Equal(t.nodes, old.nodes) && old.pick != nil:
-		t.nodes, t.pick = old.nodes, old.pick
-	case len(t.nodes) > 0:
+	case len(t.nodes) == 0:
+		t.pick = nobody
+	case slices.Equal(t.nodes, old.nodes):
+		t.nodes, t.states, t.pick = old.nodes, old.states, old.pick
+	default:
 		t.pick = b.policy.Prepare(t.nodes)
+		if b.measures {
+			t.states = statesOf(t.nodes)
+		}
 	}
 	b.table.Store(t)
 	return wait

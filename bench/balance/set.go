@@ -117,8 +117,9 @@ func (i *instancer) send(addrs []string) { i.ch <- sd.Event{Instances: slices.Cl
 
 // ours is this library.
 type ours struct {
-	b *balance.Balancer
-	r []balance.Request
+	b     *balance.Balancer
+	keyed bool
+	r     []balance.Request
 }
 
 func (s *set) ours(policy string) *ours {
@@ -130,7 +131,7 @@ func (s *set) ours(policy string) *ours {
 	picked, err := s.b.Pick(context.Background())
 	must(err)
 	picked.Done(nil)
-	o := &ours{b: s.b}
+	o := &ours{b: s.b, keyed: policy == "hash"}
 	for i := range 1024 {
 		o.r = append(o.r, balance.Request{Key: fmt.Sprintf("user-%06d", i*977)})
 	}
@@ -141,16 +142,25 @@ var sink atomic.Uint64
 
 func (o *ours) pick(pb *testing.PB) {
 	ctx, got := context.Background(), 0
-	for i := 0; pb.Next(); i++ {
-		p, err := o.b.PickFor(ctx, o.r[i%1024])
+	count := func(p balance.Picked, err error) {
 		must(err)
 		if p != (balance.Picked{}) {
 			got++
 		}
 	}
+	if o.keyed {
+		for i := 0; pb.Next(); i++ {
+			count(o.b.PickFor(ctx, o.r[i%1024]))
+		}
+	} else {
+		for pb.Next() {
+			count(o.b.Pick(ctx))
+		}
+	}
 	sink.Add(uint64(got))
 }
 
+// pickDone is all that a request needs; it has a key.
 func (o *ours) pickDone(pb *testing.PB) {
 	ctx, got := context.Background(), 0
 	for i := 0; pb.Next(); i++ {
