@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/balance"
+	"github.com/go-rollcall/registry/memreg"
 )
 
 var errBroken = errors.New("broken")
@@ -203,8 +204,10 @@ func (first) Prepare(set []*balance.Node) func(balance.Request) int {
 
 func TestPickErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t)
-		s.link.Cut()
+		store := memreg.NewStore()
+		link := store.Conn()
+		link.Cut() // before the view has read anything
+		s := sceneBehind(t, store, link)
 		b := balance.New(s.view, nil, &balance.Options{Logger: quiet})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -25,8 +25,13 @@ type scene struct {
 }
 
 func newScene(t testing.TB) *scene {
-	s := &scene{TB: t, store: memreg.NewStore()}
-	s.link = s.store.Conn()
+	store := memreg.NewStore()
+	return sceneBehind(t, store, store.Conn())
+}
+
+// sceneBehind makes a scene whose view has that link to the store.
+func sceneBehind(t testing.TB, store *memreg.Store, link *memreg.Conn) *scene {
+	s := &scene{TB: t, store: store, link: link}
 	reg := registry.New(s.link, &registry.Options{Logger: quiet})
 	view, err := registry.Follow(context.Background(), reg, service, &registry.FollowOptions{Logger: quiet})
 	if err != nil {
