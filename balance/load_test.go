@@ -97,8 +97,8 @@ func TestP2CSparesTheSlow(t *testing.T) {
 // TestPickAllocatesNothing, and neither does Done.
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, n := range []int{10, 10_000} {
+		s := of(t, n)
 		for name, p := range policies() {
-			s := of(t, n)
 			b := s.balancer(n, p, nil)
 			s.pick(b, balance.Request{})
 			r := balance.Request{Key: "key", Tried: []string{id(1), id(2)}}
@@ -139,7 +139,7 @@ func TestUnderChange(t *testing.T) {
 			b := s.balancer(40, p, nil)
 			stop := make(chan struct{})
 			var wg sync.WaitGroup
-			for range 4 {
+			for range 2 {
 				wg.Go(func() {
 					for i := 0; ; i++ {
 						select {
@@ -162,7 +162,7 @@ func TestUnderChange(t *testing.T) {
 			}
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
-			for i := range 200 {
+			for i := range 100 {
 				<-tick.C
 				switch {
 				case i%3 == 0:

@@ -105,8 +105,8 @@ func TestWeightedAtTheExtremes(t *testing.T) {
 // TestHashMovesItsShare: a change of one instance moves the keys that it had or gets,
 // and no others; programs with other histories agree.
 func TestHashMovesItsShare(t *testing.T) {
-	const keys = 20_000
-	for _, n := range []int{2, 3, 10, 100, 1000} {
+	const keys = 10_000
+	for _, n := range []int{2, 10, 100} {
 		s := of(t, n)
 		b := s.balancer(n, balance.Hash(), nil)
 		at := func(b *balance.Balancer) []string {
