@@ -94,6 +94,40 @@ func TestP2CSparesTheSlow(t *testing.T) {
 	}
 }
 
+// TestP2CCountsWhatIsInFlight: requests that do not end are spread evenly.
+func TestP2CCountsWhatIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 10
+		s := of(t, n)
+		b := s.balancer(n, balance.P2C(), nil)
+		takes := map[string]time.Duration{}
+		for i := range n {
+			takes[id(i)] = 10 * time.Millisecond
+		}
+		load(s, b, 16, 1000, takes)
+		for range 10 {
+			flying, got := []balance.Picked{}, map[string]int{}
+			for range 4 * n {
+				p, err := b.Pick(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				flying = append(flying, p)
+				got[p.Instance().ID]++
+			}
+			for i := range n {
+				if c := got[id(i)]; c < 2 || c > 6 {
+					t.Fatalf("40 requests at once: %v", got)
+				}
+			}
+			time.Sleep(10 * time.Millisecond)
+			for _, p := range flying {
+				p.Done(nil)
+			}
+		}
+	})
+}
+
 // TestPickAllocatesNothing, and neither does Done.
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, n := range []int{10, 10_000} {

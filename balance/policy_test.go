@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"testing/synctest"
 
 	"github.com/go-rollcall/registry/balance"
 )
@@ -80,6 +81,39 @@ func TestWeightedIsSmooth(t *testing.T) {
 	t.Logf("off by %.0f at most", worst)
 	if worst > 3 {
 		t.Errorf("an instance got %.0f more or less than its share of 50 picks", worst)
+	}
+}
+
+// TestMetadataChanges: picks go by the newest metadata, and return it.
+func TestMetadataChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 2)
+		b := s.balancer(2, balance.Weighted(), nil)
+		s.pick(b, balance.Request{})
+		s.put(id(1), "weight", "3")
+		synctest.Wait()
+		if got := s.count(b, 400, plain); got[id(1)] < 298 || got[id(1)] > 302 {
+			t.Errorf("weights 1 and 3: %v", got)
+		}
+		if in := s.take(b, id(1)).Instance(); in.Meta["weight"] != "3" {
+			t.Errorf("picked %+v", in)
+		}
+	})
+}
+
+// TestHashFavoursNobody: who comes first by ID has no advantage.
+func TestHashFavoursNobody(t *testing.T) {
+	const n, keys = 10_000, 200_000
+	s := of(t, n)
+	first := 0
+	for id, c := range s.count(s.balancer(n, balance.Hash(), nil), keys, keyed) {
+		if id < fmt.Sprintf("x%05d", n/2) {
+			first += c
+		}
+	}
+	t.Logf("half of the instances got %d of %d", first, keys)
+	if off := math.Abs(float64(first)-keys/2) / (keys / 2); off > 0.01 {
+		t.Errorf("half of the instances got %d of %d", first, keys)
 	}
 }
 
