@@ -214,11 +214,12 @@ func (v *View) keep(snap Snapshot) {
 // lost keeps the set, with why it is not followed.
 func (v *View) lost(err error) {
 	snap := *v.now.Load()
-	if snap.Err == nil {
+	current := snap.Err == nil
+	snap.Err = err
+	if current {
 		snap.Confirmed = time.Now() // until now, it was
 		v.keep(snap)
 	}
-	snap.Err = err
 	v.publish(snap, err)
 }
 

@@ -3,7 +3,9 @@ package registry_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -60,7 +62,7 @@ func TestCache(t *testing.T) {
 		store.Plant("svc", "h:3", nil)
 		first := keeping(t, store, dir, false)
 		until(first.view, func(s registry.Snapshot) bool { return len(s.Instances) == 2 })
-		time.Sleep(time.Hour)
+		time.Sleep(65 * time.Minute) // the time in the file is five minutes old
 		first.end()
 		end := time.Now()
 		if names := fmt.Sprint(files(t, dir)); names != "[svc.view]" {
@@ -209,6 +211,44 @@ func TestCacheUnwritable(t *testing.T) {
 		k.end()
 		if n := strings.Count(k.log.String(), "cannot be cached"); n != 1 {
 			t.Errorf("it was logged %d times:\n%s", n, &k.log)
+		}
+	})
+}
+
+// once is a registry of somebody else, whose watch ends with an error after its first
+// set, and yields none after that.
+type once struct {
+	registry.Registry
+	over bool
+}
+
+func (r *once) Watch(ctx context.Context, service string) iter.Seq2[registry.Snapshot, error] {
+	return func(yield func(registry.Snapshot, error) bool) {
+		in := registry.Instance{Service: service, ID: "x", Addr: "h:1"}
+		if !r.over && !yield(registry.Snapshot{Instances: []registry.Instance{in}, Confirmed: time.Now()}, nil) {
+			return
+		}
+		r.over = true
+		time.Sleep(time.Second)
+		yield(registry.Snapshot{}, errors.New("broken"))
+	}
+}
+
+// A watch that has ended confirms nothing: the set stays, in the file too, with its time.
+func TestCacheOfAWatchThatEnds(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		opts := &registry.FollowOptions{Cache: dir, Logger: quietly.Logger}
+		v := following(t, &once{}, opts)
+		time.Sleep(time.Hour)
+		if snap := v.Snapshot(); len(snap.Instances) != 1 || snap.Err == nil || v.Age() != time.Hour-time.Second {
+			t.Errorf("%+v is %v old", snap, v.Age())
+		}
+		v.Close()
+		snap := following(t, &once{over: true}, opts).Snapshot()
+		if len(snap.Instances) != 1 || !snap.Confirmed.Equal(begun.Add(time.Second)) {
+			t.Errorf("the file has %+v", snap)
 		}
 	})
 }

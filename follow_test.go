@@ -74,6 +74,7 @@ func TestFollow(t *testing.T) {
 		}
 		link.Heal()
 		until(v, func(s registry.Snapshot) bool { return s.Err == nil })
+		time.Sleep(time.Hour)
 		v.Close()
 		if snap := v.Snapshot(); !errors.Is(snap.Err, registry.ErrClosed) || len(snap.Instances) != 1 || v.Age() != 0 {
 			t.Errorf("closed: %+v, %v old", snap, v.Age())
@@ -119,6 +120,13 @@ func TestFollowEnds(t *testing.T) {
 				}
 				if err := v.Wait(t.Context()); !errors.Is(err, tt.want) {
 					t.Errorf("Wait afterwards: %v, want %v", err, tt.want)
+				}
+				changed = v.Changed()
+				time.Sleep(time.Minute)
+				select {
+				case <-changed:
+					t.Errorf("it has ended, and goes on: %v", v.Snapshot().Err)
+				default:
 				}
 			})
 		})

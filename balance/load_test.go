@@ -94,11 +94,45 @@ func TestP2CSparesTheSlow(t *testing.T) {
 	}
 }
 
+// TestP2CCountsWhatIsInFlight: requests that do not end are spread evenly.
+func TestP2CCountsWhatIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 10
+		s := of(t, n)
+		b := s.balancer(n, balance.P2C(), nil)
+		takes := map[string]time.Duration{}
+		for i := range n {
+			takes[id(i)] = 10 * time.Millisecond
+		}
+		load(s, b, 16, 1000, takes)
+		for range 10 {
+			flying, got := []balance.Picked{}, map[string]int{}
+			for range 4 * n {
+				p, err := b.Pick(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				flying = append(flying, p)
+				got[p.Instance().ID]++
+			}
+			for i := range n {
+				if c := got[id(i)]; c < 2 || c > 6 {
+					t.Fatalf("40 requests at once: %v", got)
+				}
+			}
+			time.Sleep(10 * time.Millisecond)
+			for _, p := range flying {
+				p.Done(nil)
+			}
+		}
+	})
+}
+
 // TestPickAllocatesNothing, and neither does Done.
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, n := range []int{10, 10_000} {
+		s := of(t, n)
 		for name, p := range policies() {
-			s := of(t, n)
 			b := s.balancer(n, p, nil)
 			s.pick(b, balance.Request{})
 			r := balance.Request{Key: "key", Tried: []string{id(1), id(2)}}
@@ -139,7 +173,7 @@ func TestUnderChange(t *testing.T) {
 			b := s.balancer(40, p, nil)
 			stop := make(chan struct{})
 			var wg sync.WaitGroup
-			for range 4 {
+			for range 2 {
 				wg.Go(func() {
 					for i := 0; ; i++ {
 						select {
@@ -162,7 +196,7 @@ func TestUnderChange(t *testing.T) {
 			}
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
-			for i := range 200 {
+			for i := range 100 {
 				<-tick.C
 				switch {
 				case i%3 == 0:

@@ -51,10 +51,10 @@ func main() {
 	fmt.Println("policy           n  P  set       ours   with Done  go-kit  its fixed list  (ns, best of", *runs, "runs)")
 	bad := 0
 	for _, cpus := range []int{1, 2} {
-		for _, policy := range []string{"round robin", "random", "weighted", "p2c", "hash", "zone"} {
+		for _, policy := range []string{"round robin", "random", "weighted", "p2c", "hash"} {
 			for _, n := range []int{10, 100, 10_000} {
 				for _, changes := range []bool{false, true} {
-					if strings.Contains(policy, *only) {
+					if strings.Contains(policy, *only) && (n != 100 || policy == "random" || policy == "round robin") {
 						bad += measure(cell{policy, n, cpus, changes}, *runs)
 					}
 				}

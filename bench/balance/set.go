@@ -125,7 +125,6 @@ type ours struct {
 func (s *set) ours(policy string) *ours {
 	p := map[string]func() balance.Policy{
 		"round robin": balance.RoundRobin, "random": balance.Random, "weighted": balance.Weighted, "p2c": balance.P2C, "hash": balance.Hash,
-		"zone": func() balance.Policy { return balance.Zone("1", balance.P2C()) },
 	}[policy]()
 	s.b = balance.New(s.view, p, &balance.Options{Logger: slog.New(slog.DiscardHandler)})
 	picked, err := s.b.Pick(context.Background())
