@@ -150,11 +150,10 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 }
 
 // begin counts a request to n, whose state is s. One in four is timed, since looking at
-// the clock is half of what a pick costs; and each, until one has ended.
+// the clock is half of what a pick costs; and while none has ended, those that are the first.
 func (b *Balancer) begin(n *Node, s *state, now time.Duration) Picked {
 	if b.measures {
-		s.inFlight.Add(1)
-		if now == 0 && s.latency.Load() == 0 {
+		if first := s.inFlight.Add(1) <= 4; first && now == 0 && s.latency.Load() == 0 {
 			now = b.now()
 		}
 	}
