@@ -12,6 +12,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -28,7 +30,7 @@ type Config struct {
 	Backend  string // zk, etcd, consul or mem
 	Seed     uint64
 	Duration time.Duration // of the rounds: the last one is gone through
-	Clients  int           // 30 if 0, at most 64
+	Clients  int           // defaultClients if 0, at most 64
 	Dir      string        // for what is to be looked at when a run has failed, and the samples
 
 	// Round and Faults, if Faults is not 0, leave only the first Faults faults of one
@@ -36,6 +38,8 @@ type Config struct {
 	// that still makes a run fail.
 	Round, Faults int
 }
+
+const defaultClients = 30
 
 // A Violation is a promise that was not kept.
 type Violation struct {
@@ -64,6 +68,8 @@ type run struct {
 	counts  counts
 	n       int // of the round that is under way
 	dumped  sync.Once
+
+	assembled atomic.Bool // all that is never withdrawn is registered
 
 	ctx  context.Context // ends with the first violation, or the run
 	stop context.CancelCauseFunc
@@ -95,9 +101,7 @@ func makeKeys(clients int) (keys []key) {
 // Run makes a run, and returns the first violation, or nil. What is wrong with the run
 // itself fails t.
 func Run(t testing.TB, cfg Config) *Violation {
-	if cfg.Clients == 0 {
-		cfg.Clients = 30
-	}
+	cfg.Clients = cmp.Or(cfg.Clients, defaultClients)
 	r := &run{cfg: cfg, t: t, began: time.Now(), keys: makeKeys(cfg.Clients), regs: &table{}, history: &history{}}
 	r.ctx, r.stop = context.WithCancelCause(t.Context())
 	defer r.stop(nil)
@@ -120,6 +124,7 @@ func Run(t testing.TB, cfg Config) *Violation {
 		wg.Go(func() { c.drive(background) })
 	}
 	r.assemble()
+	r.assembled.Store(true)
 	for n := cfg.Round; r.ctx.Err() == nil && time.Since(r.began) < cfg.Duration; n++ {
 		r.n = n
 		if cfg.Faults > 0 {

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"testing"
 	"time"
 )
@@ -19,7 +20,7 @@ func shortest(t *testing.T, cfg Config, v *Violation) (faults int, why *Violatio
 		})
 		return v
 	}
-	cfg.Round = v.Round
+	cfg.Round, cfg.Clients = v.Round, cmp.Or(cfg.Clients, defaultClients)
 	all := len(draw(cfg.Seed, v.Round, func(Kind) bool { return true }, ttl, cfg.Clients, len(makeKeys(cfg.Clients)), 3))
 	lo, hi := 0, all // it does not fail with lo, so far as is known, and does with hi
 	if why = fails(all); why == nil {

@@ -58,7 +58,7 @@ func (v *view) take(snap registry.Snapshot, now time.Duration) {
 		switch {
 		case len(set) == 0 && len(v.set) > 0 && snap.Err == nil && r.losses.during(now, now) == ^uint64(0):
 			r.counts.add("emptied-by-servers", 1) // they may have ended all sessions, once they were back
-		case len(set) == 0 && len(v.set) > 0:
+		case len(set) == 0 && len(v.set) > 0 && r.assembled.Load():
 			r.violated("%s: the set was emptied (%v) while clients that never withdraw are registered; before: %v (%v)", who, snap.Err, v.set, v.last.Err)
 		case snap.Confirmed.Before(v.last.Confirmed):
 			r.violated("%s: Confirmed went back from %v to %v", who, v.last.Confirmed, snap.Confirmed)
