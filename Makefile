@@ -90,7 +90,7 @@ chaos-bites: servers
 
 BACKEND =
 REGISTRIES = 1000
-HERD = REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -count=1 -timeout 30m -run 'TestHerd/$(BACKEND)' ./internal/herd
+HERD = REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -count=1 -parallel 1 -timeout 30m -run 'TestHerd/$(BACKEND)' ./internal/herd
 
 # Without the race detector, which knows no more than 8,128 goroutines.
 herd: servers
@@ -100,7 +100,7 @@ herd: servers
 reliability: servers
 	{ REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -p 1 -timeout 30m -parallel $(PARALLEL) \
 		./memreg ./zkreg ./etcdreg ./consulreg; \
-	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -timeout 30m ./internal/processes; \
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -parallel 1 -timeout 30m ./internal/processes; \
 	$(HERD) -json -args -registries $(REGISTRIES); } | $(GO) run ./internal/measured/cmd/reliability
 
 vuln:

@@ -12,110 +12,93 @@ import (
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/internal/testserver"
 	"github.com/go-rollcall/registry/zkreg"
+	"github.com/go-zookeeper/zk"
 )
 
 // TestManyReturnAtOnce has the owners of a service give up their sessions after an
 // outage, as they do when a server ends their connections before it serves, while
-// that server still knows the sessions: each is to have its node replaced before the
-// old session runs out, however many do that at the same time.
+// that server still knows the sessions. Each replaces its node, and none moves the
+// parent's version, which is a condition on the writing of all others: a thousand
+// would hold each other up until their old sessions run out.
 func TestManyReturnAtOnce(t *testing.T) {
-	const owners, ttl = 200, 8 * time.Second
-	z := testserver.Own(t, "zk", testserver.StartPatientZooKeeper)
-	var slam atomic.Bool
-	open := func(dial func(ctx context.Context, network, addr string) (net.Conn, error)) registry.Registry {
-		b := zkreg.New([]string{z.Addr()}, &zkreg.Options{Root: "/" + t.Name(), Dial: dial})
-		r := registry.New(b, &registry.Options{TTL: ttl, Logger: slog.New(slog.DiscardHandler)})
-		t.Cleanup(func() { r.Close() })
-		return r
-	}
+	const owners, ttl = 10, 4 * time.Second
+	z := testserver.Own(t, "zk", testserver.StartZooKeeper)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var slam atomic.Bool
 	var regs []registry.Registration
-	var slammed [owners]atomic.Bool
 	for i := range owners {
-		r := open(func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if slam.Load() && !slammed[i].Swap(true) {
+		var slammed atomic.Bool
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if slam.Load() && !slammed.Swap(true) {
 				ours, theirs := net.Pipe()
 				theirs.Close()
 				return ours, nil
 			}
 			return new(net.Dialer).DialContext(ctx, network, addr)
-		})
+		}
+		b := zkreg.New([]string{z.Addr()}, &zkreg.Options{Root: "/" + t.Name(), Dial: dial})
+		r := registry.New(b, &registry.Options{TTL: ttl, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		t.Cleanup(func() { r.Close() })
 		reg, err := r.Register(ctx, registry.Instance{Service: "svc", ID: fmt.Sprint(i), Addr: "127.0.0.1:8897"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		regs = append(regs, reg)
 	}
-	news, fewer := make(chan registry.Snapshot, 1000), 0
-	go func() {
-		defer close(news)
-		for snap, err := range open(nil).Watch(ctx, "svc") {
-			if err == nil {
-				news <- snap
-			}
-		}
-	}()
-	await := func(what string, ok func(registry.Snapshot) bool) {
+	// state returns the parent's version, and the sessions that own its nodes.
+	state := func() (version int32, sessions map[int64]bool) {
 		t.Helper()
-		for snap := range news {
-			fewer = max(fewer, owners-len(snap.Instances))
-			if ok(snap) {
-				return
-			}
+		c, _, err := zk.Connect([]string{z.Addr()}, ttl, zk.WithLogger(quiet{}))
+		if err != nil {
+			t.Fatal(err)
 		}
-		t.Fatalf("%s: %v", what, context.Cause(ctx))
+		defer c.Close()
+		names, st, err := c.Children("/" + t.Name() + "/svc")
+		if err != nil || len(names) != owners {
+			t.Fatalf("nodes: %q, %v; want %d", names, err, owners)
+		}
+		sessions = map[int64]bool{}
+		for _, name := range names {
+			_, node, err := c.Exists("/" + t.Name() + "/svc/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions[node.EphemeralOwner] = true
+		}
+		return st.Version, sessions
 	}
-	await("all are there", func(s registry.Snapshot) bool { return len(s.Instances) == owners })
-	fewer = 0
-
-	z.Kill(t)
-	await("an outage of the TTL", func(s registry.Snapshot) bool { return s.Err != nil })
-	slam.Store(true)    // the sessions have run out by the owners' clocks
-	begin := time.Now() // the server's clocks start later
-	took := make(chan time.Duration, 1)
-	go func() {
-		defer close(took)
+	each := func(what string, ok func(error) bool) {
+		t.Helper()
 		tick := time.NewTicker(10 * time.Millisecond) // no watch tells
 		defer tick.Stop()
 		for _, reg := range regs {
-			for reg.Err() != nil {
+			for !ok(reg.Err()) {
 				select {
 				case <-tick.C:
 				case <-ctx.Done():
-					return
+					t.Fatalf("%s: %v", what, reg.Err())
 				}
 			}
 		}
-		took <- time.Since(begin)
-	}()
+	}
+	version, sessions := state()
+	z.Kill(t)
+	each("the sessions have run out by the owners' clocks", func(err error) bool { return err != nil })
+	slam.Store(true)
 	z.Start(t)
-	back, ok := <-took
-	t.Logf("all %d are back %v after the server was started, which keeps their old sessions for %v", owners, back, ttl)
-	if !ok || back >= ttl {
-		t.Fatalf("this has shown nothing: owners and server took so long that the old sessions may have run out before")
-	}
-	await("the registry is back", func(s registry.Snapshot) bool { return s.Err == nil })
-	last := open(nil)
-	reg, err := last.Register(ctx, registry.Instance{Service: "svc", ID: "last", Addr: "127.0.0.1:8897"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	await("one more", func(s registry.Snapshot) bool { return len(s.Instances) > owners })
-	for timer := time.NewTimer(ttl + time.Second); ; { // the old sessions run out
-		select {
-		case <-timer.C:
-			if fewer > 0 {
-				t.Errorf("a watch has shown %d fewer than there are", fewer)
-			}
-			for _, reg := range append(regs, reg) {
-				if err := reg.Err(); err != nil {
-					t.Error(err)
-				}
-			}
-			return
-		case snap := <-news:
-			fewer = max(fewer, owners-len(snap.Instances))
+	each("the owners are back", func(err error) bool { return err == nil })
+	now, anew := state()
+	for s := range anew {
+		if sessions[s] {
+			t.Errorf("session %#x was kept: this has shown nothing", s)
 		}
+	}
+	if now != version {
+		t.Errorf("the parent's version has moved from %d to %d", version, now)
 	}
 }
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}

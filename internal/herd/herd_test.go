@@ -73,6 +73,7 @@ func (h *herd) confirmed(i int, sent time.Time, write bool) {
 func TestHerd(t *testing.T) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
 			h := newHerd(t, b)
 			for _, s := range []struct {
 				name string

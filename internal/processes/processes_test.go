@@ -41,6 +41,7 @@ func TestProcesses(t *testing.T) {
 	path := build(t)
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel() // it mostly waits
 			w := newWorld(t, path, b)
 			for _, s := range []struct {
 				name string
