@@ -57,7 +57,7 @@ format:
 
 vet:
 	$(GO) vet ./...
-	cd $(CHAOS) && $(GO) vet ./...
+	cd $(CHAOS) && $(GO) vet -tags bites ./...
 	cd bench && $(GO) vet ./...
 
 staticcheck:
@@ -86,7 +86,7 @@ chaos: servers
 		$(GO) test -race -v -count=1 -timeout 0 -run 'TestChaos$$/on$(if $(BACKEND),/$(BACKEND)$$)' .
 
 chaos-bites: servers
-	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul CHAOS_BITES=1 $(GO) test -v -count=1 -timeout 0 -run TestChaosBites .
+	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -tags bites -v -count=1 -timeout 0 -run TestChaosBites .
 
 BACKEND =
 REGISTRIES = 1000

@@ -1,3 +1,5 @@
+//go:build bites
+
 package chaos
 
 import (
@@ -33,12 +35,9 @@ var planted = []struct {
 }
 
 // TestChaosBites plants faults in the library, one at a time, and has a run look for each
-// for five minutes at the most. It takes minutes, and so does not run unless the
-// environment has CHAOS_BITES: `make chaos-bites`.
+// for five minutes at the most. It takes minutes, and so is built by `make chaos-bites`
+// alone.
 func TestChaosBites(t *testing.T) {
-	if os.Getenv("CHAOS_BITES") == "" {
-		t.Skip("make chaos-bites runs it")
-	}
 	for _, f := range planted {
 		t.Run(strings.ReplaceAll(f.backend+" "+f.name, " ", "-"), func(t *testing.T) {
 			began := time.Now()
