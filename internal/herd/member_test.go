@@ -112,13 +112,17 @@ type countedSession struct {
 	held map[string]bool // by ID: what the server has confirmed to this session
 }
 
-// whole notes that the session holds recs, and reports whether these are all that the
-// member registers.
-func (s *countedSession) whole(recs []registry.Record) bool {
+// note takes the outcome of a Put, and reports whether the session holds all that the
+// member registers. It does not after a failure: of a session that is lost, say.
+func (s *countedSession) note(recs []registry.Record, errs []error) (whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, rec := range recs {
-		s.held[rec.ID] = true
+	for i, rec := range recs {
+		if errs == nil || errs[i] == nil {
+			s.held[rec.ID] = true
+		} else {
+			delete(s.held, rec.ID)
+		}
 	}
 	return len(s.held) == *instances
 }
@@ -126,7 +130,7 @@ func (s *countedSession) whole(recs []registry.Record) bool {
 func (s *countedSession) Renew(ctx context.Context) error {
 	sent := time.Now()
 	err := s.Session.Renew(ctx)
-	if err == nil && s.whole(nil) {
+	if err == nil && s.note(nil, nil) {
 		s.b.h.confirmed(s.b.i, sent, false)
 	}
 	return err
@@ -136,13 +140,7 @@ func (s *countedSession) Put(ctx context.Context, recs []registry.Record) []erro
 	s.b.h.tally.add(writes)
 	sent := time.Now()
 	errs := s.Session.Put(ctx, recs)
-	var written []registry.Record
-	for i, rec := range recs {
-		if errs[i] == nil {
-			written = append(written, rec)
-		}
-	}
-	if s.whole(written) {
+	if s.note(recs, errs) {
 		s.b.h.confirmed(s.b.i, sent, true)
 	}
 	return errs
