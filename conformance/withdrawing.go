@@ -49,14 +49,10 @@ var withdrawing = []testCase{
 			w.quiet(e.h.TTL * time.Duration(i) / 4) // from a short break to a session that is lost
 			wait := e.after(func() error { return r.Deregister(e.ctx(e.back())) })
 			a.Heal()
-			gone := e.back()
-			// Of a session that may be lost it need not be known what it held.
-			if err := wait(e.back()); err != nil && i < 3 {
+			if err := wait(e.back()); err != nil {
 				e.Errorf("Deregister while reconnecting: %v", err)
-			} else if err != nil {
-				gone += e.h.Dmax
 			}
-			w.set(gone, "y")
+			w.set(e.back(), "y")
 			mark := w.mark()
 			w.quiet(e.h.TTL)
 			w.never(mark, "what was withdrawn came back", func(s registry.Snapshot) bool { return has(s, "z") })

@@ -131,12 +131,14 @@ func (c *conn) raise(link *link) {
 	}
 }
 
-// disown gives up a session that has run out by our clock while the servers end
+// disown gives up a session that has long run out by our clock while the servers end
 // every connection that asks for it. They do that without a word to a client that
 // has seen more than they have: one that was restored from a copy, or is new. The
-// client library would ask for ever. c.mu is held.
+// client library would ask for ever. Not as soon as it has run out: servers that
+// come back then say themselves whether it is over, and only what they say is
+// certain. c.mu is held.
 func (c *conn) disown() {
-	if c.granted > 0 && time.Since(c.since) > c.granted {
+	if c.granted > 0 && time.Since(c.since) > 2*c.granted {
 		c.expired, c.guessed = true, true
 	}
 }
