@@ -9,38 +9,12 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// A fence keeps out the creation of keys of one service that was asked for and not
-// answered: a server may carry it out seconds later, when what was to be created has been
-// deleted since, and nothing else would stand in its way. Each creation is bound to the
-// fence as it is, and before anything is written after one that was not answered the
-// fence is moved.
-//
-// It is a key of the session's, where no record can be, and is not there until it is
-// moved for the first time.
-type fence struct {
-	index  uint64 // 0: it is not there
-	moves  int
-	doubts bool // something was not answered
-}
-
-// fence returns that of service. s.mu is held.
-func (s *session) fence(service string) *fence {
-	f := s.fences[service]
-	if f == nil {
-		f = &fence{}
-		s.fences[service] = f
-	}
-	return f
-}
-
 func (s *session) fenceKey(service string) string { return s.b.path(service) + "~/" + s.id }
 
 // fenced is the condition of creating keys of service.
 func (s *session) fenced(service string) *api.KVTxnOp {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.fence(service); f.index > 0 {
-		return &api.KVTxnOp{Verb: api.KVCheckIndex, Key: s.fenceKey(service), Index: f.index}
+	if index := s.fences.At(service); index > 0 {
+		return &api.KVTxnOp{Verb: api.KVCheckIndex, Key: s.fenceKey(service), Index: index}
 	}
 	return &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: s.fenceKey(service)}
 }
@@ -48,43 +22,23 @@ func (s *session) fenced(service string) *api.KVTxnOp {
 // doubt notes that a creation of keys under a fence was not answered.
 func (s *session) doubt(fence string) {
 	service, _ := s.b.split(fence)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fence(service).doubts = true
+	s.fences.Doubt(service)
 }
 
-// moveFences shuts out what was asked for and not answered in the services of recs, and
-// returns why it could not, by service.
-func (s *session) moveFences(ctx context.Context, recs []registry.Record) map[string]error {
-	faults := map[string]error{}
-	for _, rec := range recs {
-		s.mu.Lock()
-		f := s.fence(rec.Service)
-		doubts := f.doubts && faults[rec.Service] == nil
-		if doubts {
-			f.moves++ // another value each time, or its index stays
-		}
-		move := &api.KVTxnOp{Verb: api.KVLock, Key: s.fenceKey(rec.Service), Value: []byte(strconv.Itoa(f.moves)), Session: s.id}
-		s.mu.Unlock()
-		if !doubts {
-			continue
-		}
-		written, refused, err := s.b.transact(ctx, []*api.KVTxnOp{move})
-		for _, why := range refused {
-			err = why
-		}
-		if errors.Is(err, registry.ErrSessionLost) {
-			err = s.ended(err)
-		}
-		if err != nil {
-			faults[rec.Service] = err
-			continue
-		}
-		s.mu.Lock()
-		if p := written[move.Key]; p != nil {
-			f.index, f.doubts = p.ModifyIndex, false
-		}
-		s.mu.Unlock()
+// moveFence shuts out what was to be created in service and was not answered. The value
+// is another each time: with the same one the index would stay.
+func (s *session) moveFence(ctx context.Context, service string) (index uint64, err error) {
+	key := s.fenceKey(service)
+	move := &api.KVTxnOp{Verb: api.KVLock, Key: key, Value: strconv.AppendUint(nil, s.moves.Add(1), 10), Session: s.id}
+	written, refused, err := s.b.transact(ctx, []*api.KVTxnOp{move})
+	for _, why := range refused {
+		err = why
 	}
-	return faults
+	if errors.Is(err, registry.ErrSessionLost) {
+		err = s.ended(err)
+	}
+	if p := written[key]; p != nil {
+		index = p.ModifyIndex
+	}
+	return index, err
 }

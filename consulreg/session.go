@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -17,13 +18,15 @@ type session struct {
 	b  *Backend
 	id string
 
+	fences registry.Fences
+	moves  atomic.Uint64 // of a fence
+
 	mu        sync.Mutex
 	ttl       time.Duration
 	over      error                        // the server does not know it any more
 	held      map[string]map[string]uint64 // by service and key: the index of our last writing
 	listeners map[string]*listener         // by service: for Guard
 	look      map[string]bool              // keys that Guard has yet to look at
-	fences    map[string]*fence            // by service
 	wake      chan struct{}                // capacity 1
 }
 
@@ -48,7 +51,7 @@ func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.S
 		}
 		return nil, err
 	}
-	return &session{b: b, id: id, ttl: ttl, held: map[string]map[string]uint64{}, listeners: map[string]*listener{}, look: map[string]bool{}, fences: map[string]*fence{}, wake: make(chan struct{}, 1)}, nil
+	return &session{b: b, id: id, ttl: ttl, held: map[string]map[string]uint64{}, listeners: map[string]*listener{}, look: map[string]bool{}, wake: make(chan struct{}, 1)}, nil
 }
 
 func (s *session) String() string { return "session " + s.id }

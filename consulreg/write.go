@@ -76,7 +76,11 @@ func (s *session) planDelete(_ registry.Record, key string, old *api.KVPair) ([]
 // write makes batches of recs. At first it plans on what assume says of a record
 // that was ours as of index, and reads only those of which that says nothing.
 func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, assume func(rec registry.Record, index uint64) (*api.KVPair, bool)) []error {
-	faults := s.moveFences(ctx, recs)
+	move := func(service string) (uint64, error) { return s.moveFence(ctx, service) }
+	return s.fences.Write(recs, move, func(recs []registry.Record) []error { return s.writeFenced(ctx, recs, plan, assume) })
+}
+
+func (s *session) writeFenced(ctx context.Context, recs []registry.Record, plan plan, assume func(rec registry.Record, index uint64) (*api.KVPair, bool)) []error {
 	return batch.Write(recs, func(recs []registry.Record, again bool, errs []error) (refused []int) {
 		err := s.state()
 		old := map[string]*api.KVPair{}
@@ -109,9 +113,6 @@ func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, 
 			there, ok := old[keys[i]]
 			if !ok {
 				errs[i] = s.b.unreadable(keys[i])
-				continue
-			}
-			if errs[i] = faults[rec.Service]; errs[i] != nil {
 				continue
 			}
 			var some []*api.KVTxnOp

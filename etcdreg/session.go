@@ -15,8 +15,9 @@ import (
 
 // A session is a lease. It is not bound to a connection.
 type session struct {
-	b     *Backend
-	lease clientv3.LeaseID
+	b      *Backend
+	lease  clientv3.LeaseID
+	fences registry.Fences
 
 	renewing sync.Mutex // held by Renew and Close; guards stream
 	stream   *renewals
@@ -24,7 +25,6 @@ type session struct {
 	mu       sync.Mutex
 	ttl      time.Duration
 	holdings map[string]*holding // by service
-	fences   map[string]*fence   // by service
 	wrote    time.Time           // when a writing last began or ended
 	wake     chan struct{}       // capacity 1: there is a service more in holdings
 }
@@ -39,7 +39,7 @@ type renewals struct {
 
 // NewSession grants a lease.
 func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
-	s := &session{b: b, holdings: map[string]*holding{}, fences: map[string]*fence{}, wake: make(chan struct{}, 1)}
+	s := &session{b: b, holdings: map[string]*holding{}, wake: make(chan struct{}, 1)}
 	err := b.do(ctx, func(c *conn) error {
 		resp, err := c.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
 		if err == nil {

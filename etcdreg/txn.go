@@ -53,7 +53,7 @@ func (s *session) replaceAll(ctx context.Context, recs []registry.Record, at []i
 	}
 	resp, err := s.commit(ctx, txn)
 	if err != nil {
-		s.doubt(created...)
+		s.doubt(created)
 	}
 	return resp.GetSucceeded(), resp.GetHeader().GetRevision(), err
 }
@@ -72,7 +72,7 @@ func (s *session) replaceEach(ctx context.Context, recs []registry.Record, at []
 	}
 	resp, err := s.commit(ctx, txn)
 	if err != nil {
-		s.doubt(creates(recs, at)...)
+		s.doubt(creates(recs, at))
 	}
 	done = make([]bool, len(recs))
 	for i, r := range resp.GetResponses() {

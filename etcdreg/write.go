@@ -21,7 +21,12 @@ var batch = registry.Batch{Records: 120, Bytes: 1 << 20, InFlight: 8}
 // the fence: a request that is given up with its connection may still arrive, after
 // others that followed it.
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
-	return s.fencedWrite(ctx, recs, func(recs []registry.Record) []error { return s.put(ctx, recs) })
+	return s.fencedWrite(ctx, recs, s.put)
+}
+
+func (s *session) fencedWrite(ctx context.Context, recs []registry.Record, write func(context.Context, []registry.Record) []error) []error {
+	move := func(service string) (uint64, error) { return s.moveFence(ctx, service) }
+	return s.fences.Write(recs, move, func(recs []registry.Record) []error { return write(ctx, recs) })
 }
 
 // mostFences is how many conditions there may be beside those of the records.
@@ -80,7 +85,7 @@ func (s *session) putEach(ctx context.Context, recs []registry.Record, errs []er
 			s.done(recs[i:i+1], 0)
 		case !done[k]:
 			if at[k] == 0 { // or the fence has moved, late
-				s.doubt(recs[i].Service)
+				s.fences.Doubt(recs[i].Service)
 			}
 			errs[i] = errChanged
 			s.done(recs[i:i+1], 0)
@@ -95,7 +100,7 @@ var errChanged = errors.New("the record changed while it was written")
 
 // Delete removes what is on the lease.
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
-	return s.fencedWrite(ctx, recs, func(recs []registry.Record) []error { return s.remove(ctx, recs) })
+	return s.fencedWrite(ctx, recs, s.remove)
 }
 
 func (s *session) remove(ctx context.Context, recs []registry.Record) []error {
