@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 )
@@ -9,6 +10,7 @@ import (
 // given into such requests.
 type Batch struct {
 	Records  int // in one request
+	Again    int // in one of those that are written again; 0: as many
 	Bytes    int // of keys and values in one request
 	InFlight int // requests at a time
 }
@@ -29,7 +31,7 @@ func (b Batch) Write(recs []Record, write func(recs []Record, again bool, errs [
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, max(b.InFlight, 1))
 	for from, to := 0, 0; from < len(recs); from = to {
-		to = from + b.first(len(recs)-from, func(i int) Record { return recs[from+i] })
+		to = from + b.first(b.Records, len(recs)-from, func(i int) Record { return recs[from+i] })
 		turn <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turn }()
@@ -57,7 +59,7 @@ func (b Batch) Write(recs []Record, write func(recs []Record, again bool, errs [
 	}
 	slices.Sort(unsure)
 	for len(unsure) > 0 {
-		n := b.first(len(unsure), func(i int) Record { return recs[unsure[i]] })
+		n := b.first(cmp.Or(b.Again, b.Records), len(unsure), func(i int) Record { return recs[unsure[i]] })
 		refused := again(unsure[:n])
 		unsure = unsure[n:]
 		if n == 1 {
@@ -71,15 +73,16 @@ func (b Batch) Write(recs []Record, write func(recs []Record, again bool, errs [
 }
 
 // first returns how many of the n records that rec returns, from the first on, go
-// into one request.
-func (b Batch) first(n int, rec func(i int) Record) int {
+// into one request, of which there may be most.
+func (b Batch) first(most, n int, rec func(i int) Record) int {
 	bytes := 0
-	for i := range min(n, max(b.Records, 1)) {
+	n = min(n, max(most, 1))
+	for i := range n {
 		r := rec(i)
 		bytes += len(r.Service) + len(r.ID) + len(r.Value)
 		if i > 0 && bytes > b.Bytes {
 			return i
 		}
 	}
-	return min(n, max(b.Records, 1))
+	return n
 }

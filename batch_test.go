@@ -27,6 +27,7 @@ func TestBatchWrite(t *testing.T) {
 		{"refused alone", Batch{Records: 2, Bytes: 100}, "bad", "bad bad!"},
 		{"refused on account of another", Batch{Records: 3, Bytes: 100, InFlight: 2}, "a bad b c", "a+bad+b c a+bad+b! a! bad! b!"},
 		{"refused in two batches", Batch{Records: 2, Bytes: 100}, "a bad1 bad2 b", "a+bad1 bad2+b a+bad1! a! bad1! bad2+b! bad2! b!"},
+		{"fewer when they are written again", Batch{Records: 3, Again: 2, Bytes: 100}, "a bad b", "a+bad+b a+bad! a! bad! b!"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

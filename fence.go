@@ -3,11 +3,11 @@ package registry
 import "sync"
 
 // Fences are for a [Session] of a registry in which a request that was given up may be
-// carried out all the same, seconds later. The creation of a record is then the one
-// writing that nothing stands in the way of: what was to be created may have been
-// written and deleted since. So each creation is made under the condition that the fence
-// of its service is as it was, and before anything is written after a creation that was
-// not answered the fence is moved, which shuts that creation out.
+// carried out all the same, seconds later, when what it wrote has been written over or
+// deleted since. So writing is made under the condition that the fence of the service is
+// as it was, and before anything is written after a request that was not answered the
+// fence is moved, which shuts that request out. A writing that is bound to what it
+// replaces needs no fence; a creation, which replaces nothing, always does.
 //
 // A fence is a key that the session holds, where no record can be, and is absent until it
 // is moved for the first time. The zero value is ready for use. It is safe for concurrent
@@ -30,8 +30,8 @@ func (f *Fences) At(service string) uint64 {
 	return f.of[service].at
 }
 
-// Doubt notes that a creation of records of service was not answered, or that its fence
-// was not as it should be.
+// Doubt notes that a request for writing records of service was not answered, or that its
+// fence was not as it should be.
 func (f *Fences) Doubt(service string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 func (s *session) fenceKey(service string) string { return s.b.path(service) + "~/" + s.id }
 
-// fenced is the condition of creating keys of service.
+// fenced is the condition of writing keys of service.
 func (s *session) fenced(service string) *api.KVTxnOp {
 	if index := s.fences.At(service); index > 0 {
 		return &api.KVTxnOp{Verb: api.KVCheckIndex, Key: s.fenceKey(service), Index: index}
@@ -19,13 +19,13 @@ func (s *session) fenced(service string) *api.KVTxnOp {
 	return &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: s.fenceKey(service)}
 }
 
-// doubt notes that a creation of keys under a fence was not answered.
+// doubt notes that what was to be written under a fence was not answered.
 func (s *session) doubt(fence string) {
 	service, _ := s.b.split(fence)
 	s.fences.Doubt(service)
 }
 
-// moveFence shuts out what was to be created in service and was not answered. The value
+// moveFence shuts out what was to be written in service and was not answered. The value
 // is another each time: with the same one the index would stay.
 func (s *session) moveFence(ctx context.Context, service string) (index uint64, err error) {
 	key := s.fenceKey(service)

@@ -90,9 +90,9 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 		if err := s.inspect(ctx, lost); err != nil {
 			return err
 		}
-		// Others write, too: most of the time is theirs. But an answer that was long in
+		// Others write, too: nine tenths of the time are theirs. But an answer that was long in
 		// coming must not keep the next loss from being seen.
-		if err := pause(ctx, min(4*time.Since(began), inspectPause)); err != nil {
+		if err := pause(ctx, min(9*time.Since(began), inspectPause)); err != nil {
 			return err
 		}
 	}

@@ -13,37 +13,29 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// batch bounds a transaction: a record is three operations at the most, its share of a
-// fence included, of which there may be 128, and a request may have 512 KiB, in
-// which values are written in base64.
-var batch = registry.Batch{Records: 42, Bytes: 256 << 10, InFlight: 16}
+// batch bounds a transaction, which may have 128 operations: at first one for each record
+// and its fence, and three and the fence for one that is taken over. A request may have
+// 512 KiB, in which values are written in base64.
+var batch = registry.Batch{Records: 64, Again: 32, Bytes: 256 << 10, InFlight: 16}
 
 // Put locks each key, which also sets its value, and changes nothing if it is ours with
-// that value. If one is not as it was taken to be, all of the transaction are read, and
+// that value. If one is held by another session, all of the transaction are read, and
 // then taken over or left alone.
 //
-// Each writing is bound to the index that it replaces, or to there being none and to the
-// fence: a server keeps a request for seconds while there is no leader, and one that was
-// given up would otherwise be carried out after others that followed it.
+// Each writing is bound to the fence: a server keeps a request for seconds while there is
+// no leader, and one that was given up would otherwise be carried out after others that
+// followed it.
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
-	return s.write(ctx, recs, s.planPut, func(_ registry.Record, index uint64) (*api.KVPair, bool) {
-		if index == 0 { // most likely there is none
-			return nil, true
-		}
-		return s.own(index), true
+	return s.write(ctx, recs, s.planPut, func(registry.Record, uint64) (*api.KVPair, bool) {
+		return nil, true // or ours, which is the same
 	})
-}
-
-// own is a key that the session holds.
-func (s *session) own(index uint64) *api.KVPair {
-	return &api.KVPair{Session: s.id, ModifyIndex: index}
 }
 
 // Delete removes each key as of the index at which it was ours, or reads it first
 // if that is not known.
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
 	return s.write(ctx, recs, s.planDelete, func(rec registry.Record, index uint64) (*api.KVPair, bool) {
-		return s.own(index), index > 0
+		return &api.KVPair{Session: s.id, ModifyIndex: index}, index > 0
 	})
 }
 
@@ -54,10 +46,8 @@ type plan func(rec registry.Record, key string, old *api.KVPair) ([]*api.KVTxnOp
 func (s *session) planPut(rec registry.Record, key string, old *api.KVPair) ([]*api.KVTxnOp, error) {
 	lock := &api.KVTxnOp{Verb: api.KVLock, Key: key, Value: rec.Value, Session: s.id}
 	switch {
-	case old == nil:
-		return []*api.KVTxnOp{{Verb: api.KVCheckNotExists, Key: key}, lock}, nil
-	case old.Session == "" || old.Session == s.id:
-		return []*api.KVTxnOp{{Verb: api.KVCheckIndex, Key: key, Index: old.ModifyIndex}, lock}, nil
+	case old == nil || old.Session == "" || old.Session == s.id:
+		return []*api.KVTxnOp{lock}, nil
 	case !rec.TakeOver && registry.OwnerOf(old.Value) != rec.Owner:
 		return nil, fmt.Errorf("%w (session %s holds it: %.200q)", registry.ErrSuperseded, old.Session, old.Value)
 	}
@@ -117,7 +107,7 @@ func (s *session) writeFenced(ctx context.Context, recs []registry.Record, plan 
 			}
 			var some []*api.KVTxnOp
 			some, errs[i] = plan(rec, keys[i], there)
-			if there == nil && len(some) > 0 && !fenced[rec.Service] {
+			if len(some) > 0 && some[len(some)-1].Verb == api.KVLock && !fenced[rec.Service] {
 				fenced[rec.Service] = true
 				ops, of = append(ops, s.fenced(rec.Service)), append(of, -1)
 			}
