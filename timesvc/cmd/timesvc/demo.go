@@ -26,7 +26,7 @@ inside it. It takes no heed of $` + envRegistry + `, so that no registry that is
 is filled with demonstrations.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			return p.demo(cmd.Context(), f)
