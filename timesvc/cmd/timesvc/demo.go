@@ -53,7 +53,7 @@ func (p *program) demo(ctx context.Context, f getFlags) error {
 	found, notFound := context.WithTimeoutCause(ctx, demoWait, fmt.Errorf("the servers were not found within %v", demoWait))
 	defer notFound()
 	go func() {
-		err := serveAll(serving, listeners, func() *timesvc.Server {
+		err := serveAll(serving, listeners, func(int) *timesvc.Server {
 			return &timesvc.Server{Registry: reg, Service: f.service, Drain: -1, Logger: log}
 		})
 		notFound() // there is nobody to wait for any more
