@@ -83,6 +83,9 @@ func (w *world) noted(t *testing.T, begin time.Time, n int) {
 	for _, r := range w.get.since(t, begin, n) {
 		slowest = max(slowest, r.took())
 		vain += min(len(r.Failed), 1)
+		for _, f := range r.Failed {
+			t.Logf("request %d, of %s, took %v: %s gave no answer: %s", r.Request, r.Start.Format("15:04:05.000"), r.took(), f.Addr, f.Error)
+		}
 	}
 	measured.Duration(t, "slowest request meanwhile", "", slowest)
 	measured.Count(t, "requests that asked another server first, in vain", "", vain)
