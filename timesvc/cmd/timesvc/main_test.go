@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net"
@@ -136,13 +137,14 @@ func TestFailuresAndInterval(t *testing.T) {
 	for _, form := range []string{"text", "json"} {
 		t.Run(form, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				url := "mem://" + rand.Text() // a store belongs to one bubble
 				var stdout, stderr bytes.Buffer
 				start := time.Now()
-				s := run(t.Context(), []string{"get", "--registry", "mem://" + form + "/failures", "--requests", "10", "--output", form}, &stdout, &stderr)
+				s := run(t.Context(), []string{"get", "--registry", url, "--requests", "10", "--output", form}, &stdout, &stderr)
 				if took := time.Since(start); s != exitFailed || took != 9*time.Second {
 					t.Errorf("status %d after %v, want 1 after 9s", s, took)
 				}
-				if n := strings.Count(stderr.String(), `msg="request failed" backend=mem://`+form+`/failures service=go_servers`); n != 10 {
+				if n := strings.Count(stderr.String(), `msg="request failed" backend=`+url+` service=go_servers`); n != 10 {
 					t.Errorf("stderr:\n%s", &stderr)
 				}
 				switch form {
