@@ -19,9 +19,9 @@ import (
 
 const (
 	service = "go_servers"
-	workers = 8
-	pause   = 5 * time.Millisecond // of a worker between two requests
-	limit   = 5 * time.Second      // of a request: more than a dial that nobody answers
+	workers = 64
+	pause   = 40 * time.Millisecond // of a worker between two requests
+	limit   = 5 * time.Second       // of a request: more than a dial that nobody answers
 )
 
 // A protocol is what servers and clients speak.
@@ -36,13 +36,14 @@ type protocol struct {
 	client func(t *testing.T, reg registry.Registry) (ask func(context.Context) (string, error))
 }
 
-// Run checks each adapter on the registry of h, whose clients can be cut off.
-func Run(t *testing.T, h conformance.Harness) {
+// Run checks each adapter on the registry of h, whose clients can be cut off, and are
+// for the time of outage.
+func Run(t *testing.T, h conformance.Harness, outage time.Duration) {
 	for _, p := range []protocol{overTCP, overHTTP, overGRPC} {
 		for _, s := range scenes {
 			t.Run(p.name+"/"+s.name, func(t *testing.T) {
 				t.Parallel()
-				w := &world{T: t, h: h, p: p, open: h.New(t)}
+				w := &world{T: t, h: h, p: p, outage: outage, open: h.New(t)}
 				w.client = w.connect()
 				w.ask = p.client(t, w.client.Registry)
 				for range 3 {
@@ -79,7 +80,7 @@ var scenes = []struct {
 		for _, c := range all {
 			c.Cut()
 		}
-		w.lasts(2 * w.dmax())
+		w.lasts(w.outage)
 		for _, c := range all {
 			c.Heal()
 		}
@@ -100,6 +101,7 @@ type world struct {
 	*testing.T
 	h       conformance.Harness
 	p       protocol
+	outage  time.Duration
 	open    func(*registry.Options) conformance.Client
 	client  conformance.Client
 	ask     func(context.Context) (string, error)
