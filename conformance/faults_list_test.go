@@ -42,6 +42,9 @@ var faults = []fault{
 		{"session.go", "		if errors.Is(why, errAbandoned) {\n			continue\n		}\n", ""},
 		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
 	}},
+	{"pauses without jitter", bubbles, "many-come-back-together", []edit{
+		{"backoff.go", "	return b.d/2 + rand.N(b.d/2)\n", "	return b.d\n"},
+	}},
 	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{
 		{"registration.go", "		_, _, _ = k.withdraw(r)\n		k.giveUp()\n", ""},
 	}},
