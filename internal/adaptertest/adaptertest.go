@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -20,8 +21,8 @@ import (
 const (
 	service = "go_servers"
 	workers = 64
-	pause   = 40 * time.Millisecond // of a worker between two requests
-	limit   = 5 * time.Second       // of a request: more than a dial that nobody answers
+	pause   = 320 * time.Millisecond // of a worker between two requests: 200 a second in all
+	limit   = 5 * time.Second        // of a request: more than a dial that nobody answers
 )
 
 // A protocol is what servers and clients speak.
@@ -213,6 +214,7 @@ func (w *world) load(run func(*world)) {
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
+			w.lasts(rand.N(pause)) // each has its own moments
 			tick := time.NewTicker(pause)
 			defer tick.Stop()
 			for {
@@ -257,7 +259,7 @@ func (w *world) answered(servers ...*server) {
 	w.Helper()
 	end := time.NewTimer(w.h.Slack + limit)
 	defer end.Stop()
-	tick := time.NewTicker(pause)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		missing := 0
