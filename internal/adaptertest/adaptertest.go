@@ -41,19 +41,21 @@ type protocol struct {
 // for the time of outage.
 func Run(t *testing.T, h conformance.Harness, outage time.Duration) {
 	for _, p := range []protocol{overTCP, overHTTP, overGRPC} {
-		for _, s := range scenes {
-			t.Run(p.name+"/"+s.name, func(t *testing.T) {
-				t.Parallel()
-				w := &world{T: t, h: h, p: p, outage: outage, open: h.New(t)}
-				w.client = w.connect()
-				w.ask = p.client(t, w.client.Registry)
-				for range 3 {
-					w.start()
-				}
-				w.sees(3)
-				w.load(s.run)
-			})
-		}
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			for _, s := range scenes {
+				t.Run(s.name, func(t *testing.T) {
+					w := &world{T: t, h: h, p: p, outage: outage, open: h.New(t)}
+					w.client = w.connect()
+					w.ask = p.client(t, w.client.Registry)
+					for range 3 {
+						w.start()
+					}
+					w.sees(3)
+					w.load(s.run)
+				})
+			}
+		})
 	}
 }
 
