@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -81,6 +82,35 @@ func TestWatchThatBringsNothing(t *testing.T) {
 				t.Fatalf("the registry answers, and there is no set within the TTL: %v", err)
 			}
 			break
+		}
+	})
+}
+
+// A brief backend ends each watch as soon as it has brought the set.
+type brief struct {
+	registry.Backend
+	sets *atomic.Int32
+}
+
+func (b brief) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	b.sets.Add(1)
+	sink.Reset(nil, "1")
+	return errors.New("too many connections")
+}
+
+// TestBriefWatches: where lists are to be had and watches are not, the set is read at the
+// pace of tries that fail.
+func TestBriefWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := brief{memreg.NewStore().Conn(), new(atomic.Int32)}
+		reg := registry.New(b, nil)
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range reg.Watch(ctx, "s") {
+		}
+		if n := b.sets.Load(); n > 70 { // one in 1 to 2 s, and the first ones
+			t.Errorf("the whole set was read %d times in a minute", n)
 		}
 	})
 }

@@ -119,6 +119,7 @@ func (w *watch) current(version string, changed bool) {
 func (w *watch) troubled(err error) (over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	stop(&w.emptied) // what was not believed then is not known to be so any more
 	switch {
 	case !w.known && permanent(err):
 		w.final = err
@@ -183,13 +184,13 @@ func (w *watch) run() {
 	}()
 	var pause backoff
 	for w.ctx.Err() == nil {
-		before := w.progress()
+		before, began := w.progress(), time.Now()
 		err := w.attempt()
 		if w.ctx.Err() != nil {
 			return
 		}
-		if w.progress() != before {
-			pause.reset()
+		if w.progress() != before && time.Since(began) > w.c.opts.TTL/3 {
+			pause.reset() // a watch that ends as soon as it has brought a set is no success
 		}
 		w.c.observe(Event{Kind: Retrying, Op: "watch", Service: w.service, Err: err})
 		if w.troubled(err) {
