@@ -247,7 +247,7 @@ func (w *watch) barren(s *sink) bool {
 	if s.begun || time.Since(s.start) < w.patience {
 		return false
 	}
-	w.patience *= 2
+	w.patience = min(2*w.patience, 16*w.c.opts.TTL)
 	return true
 }
 

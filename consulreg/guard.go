@@ -219,10 +219,10 @@ func (s *session) inspect(ctx context.Context, lost func(service, id string)) er
 		}
 		query, done := context.WithTimeout(ctx, maxDelay)
 		_, refused, err := s.b.transact(query, ops)
-		done()
 		if err == nil && len(refused) > 0 {
-			err = s.Renew(ctx) // a session that is over has lost them all
+			err = s.Renew(query) // a session that is over has lost them all
 		}
+		done()
 		if err != nil {
 			return err
 		}

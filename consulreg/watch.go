@@ -64,7 +64,7 @@ func (b *Backend) mark(ctx context.Context, service string, last mark, most time
 	now := mark{meta.LastIndex, slices.Contains(names, path)}
 	// What was left out may be another service, whose name begins alike.
 	meta.ResultsFilteredByACLs = false
-	return now, b.trust(ctx, path, meta, !now.there)
+	return now, b.trust(q.Context(), path, meta, !now.there)
 }
 
 // waiting makes a query wait, unless nothing is known yet, and end when it is overdue:
