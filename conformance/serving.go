@@ -132,7 +132,7 @@ type timeClient struct {
 func (n *network) get(servers []*server) *timeClient {
 	n.e.Helper()
 	c := n.e.client()
-	opts := &timesvc.ClientOptions{DialTimeout: dialTimeout}
+	opts := &timesvc.ClientOptions{DialTimeout: dialTimeout, Logger: n.e.logger()}
 	if n.e.h.Virtual {
 		opts.Dial = n.pipes.Dial
 	}

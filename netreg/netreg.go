@@ -96,8 +96,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 			return fail(errors.Join(append(failed, err)...))
 		}
 		in := p.Instance()
-		last := len(svc.View.Snapshot().Instances) <= len(req.Tried)+1
-		conn, err := d.try(ctx, network, in.Addr, last)
+		conn, err := d.try(ctx, network, in.Addr, picks.Last(svc.View, in.ID, req.Tried))
 		if err == nil || ctx.Err() != nil {
 			p.Done(nil) // or the caller has given up, which says nothing of the instance
 		} else {

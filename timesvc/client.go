@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/balance"
+	"github.com/go-rollcall/registry/internal/picks"
 )
 
 const defaultTimeout = 2 * time.Second
@@ -22,17 +23,12 @@ var ErrNoInstances = errors.New("the service has no instances")
 // view of them for its whole life, and asks the registry nothing for a request.
 // All methods are safe for concurrent use.
 type Client struct {
-	reg     registry.Registry
 	service string
 	opts    ClientOptions
 
-	again  chan struct{} // asks for a view where the last one has ended
-	cancel context.CancelFunc
-	ended  chan struct{} // closed when the goroutine has ended
-
-	mu       sync.Mutex
-	watching bool               // the goroutine follows the service, or is about to
-	view     *registry.Snapshot // nil: nothing is known yet, or any more
+	bad   error // the service cannot be followed under its name; the rest is nil then
+	view  *registry.View
+	picks *balance.Balancer
 }
 
 // ClientOptions configure a Client. The zero value and nil work.
@@ -48,6 +44,22 @@ type ClientOptions struct {
 
 	// Dial connects to an instance; network is "tcp". That of net.Dialer if nil.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Policy picks the instance for a request: [balance.Random] if nil. Each Client
+	// needs its own.
+	Policy balance.Policy
+
+	// Key is what [balance.Hash] goes by.
+	Key string
+
+	// Cache is a directory for the last confirmed set, with which the Client begins
+	// while the registry is away: see [registry.FollowOptions]. None if empty.
+	Cache string
+
+	// Logger receives a line when an instance is left out, since it failed, and when
+	// it is well again; and for trouble with the registry or the cache. slog.Default
+	// if nil.
+	Logger *slog.Logger
 }
 
 // An Answer is what one instance said.
@@ -94,149 +106,104 @@ func NewClient(reg registry.Registry, service string, opts *ClientOptions) *Clie
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	c := &Client{
-		reg: reg, service: service, opts: o, cancel: cancel, watching: true,
-		again: make(chan struct{}, 1), ended: make(chan struct{}),
+	if o.Policy == nil {
+		o.Policy = balance.Random()
 	}
-	go c.follow(ctx)
+	c := &Client{service: service, opts: o}
+	c.view, c.bad = registry.Follow(context.Background(), reg, service, &registry.FollowOptions{Cache: o.Cache, Logger: o.Logger})
+	if c.bad == nil {
+		c.picks = balance.New(c.view, o.Policy, &balance.Options{Logger: o.Logger})
+	}
 	return c
 }
 
-// Get asks one instance, picked at random among those that are there now, for
+// Get asks one instance, which the policy picks among those that are there now, for
 // the time. If one cannot be dialled or ends the connection before a whole line
-// has arrived, Get tries another; each at most once.
+// has arrived, Get tries another; each at most once. An instance that gave no answer
+// is left out of later requests for a while: see [balance.Options].
 //
 // The error says for each instance tried why it gave no answer, and wraps the
 // reasons. It wraps ErrNoInstances if the service has none; the next Get looks
 // again. Before anything is known of the service, Get waits for the registry,
-// and then says why it did not answer. An outage of the registry after that
-// changes nothing: Get goes on with the last known set.
+// and then says why it did not answer; one that refuses is asked again, but at most
+// once in [registry.MaxBackoff], however often Get is called. An outage or a refusal
+// after that changes nothing: Get goes on with the last known set.
 func (c *Client) Get(ctx context.Context) (Answer, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout,
 		fmt.Errorf("no answer within %v: %w", c.opts.Timeout, context.DeadlineExceeded))
 	defer cancel()
+	if err := c.ready(ctx); err != nil {
+		return Answer{}, c.fail(err, nil)
+	}
+	req := balance.Request{Key: c.opts.Key}
 	var failed tries
-	tried := map[string]bool{}
 	for {
-		snap, err := c.current(ctx)
-		if err != nil {
+		p, err := c.picks.PickFor(ctx, req)
+		switch {
+		case errors.Is(err, balance.ErrNone) && len(failed) > 0:
+			return Answer{}, c.fail(nil, failed)
+		case errors.Is(err, balance.ErrNone):
+			return Answer{}, c.fail(c.nobody(), nil)
+		case err != nil:
 			return Answer{}, c.fail(err, failed)
 		}
-		left := untried(snap.Instances, tried)
-		switch {
-		case len(left) == 0 && len(failed) > 0:
-			return Answer{}, c.fail(nil, failed)
-		case len(left) == 0 && snap.Err != nil:
-			return Answer{}, c.fail(fmt.Errorf("%w, as far as is known: %w", ErrNoInstances, snap.Err), nil)
-		case len(left) == 0:
-			return Answer{}, c.fail(ErrNoInstances, nil)
-		}
-		addr := left[rand.IntN(len(left))].Addr
-		tried[addr] = true
-		text, err := c.try(ctx, addr, len(left) == 1)
+		in := p.Instance()
+		began := time.Now()
+		text, err := c.try(ctx, in.Addr, picks.Last(c.view, in.ID, req.Tried))
 		if err == nil {
-			return Answer{Addr: addr, Text: text, Latency: time.Since(start), Tries: len(tried), Failed: failed}, nil
+			p.Done(nil)
+			return Answer{Addr: in.Addr, Text: text, Latency: time.Since(start), Tries: len(failed) + 1, Failed: failed}, nil
+		}
+		if ctx.Err() != nil && time.Since(began) < c.opts.DialTimeout {
+			p.Done(nil) // it had no time to answer, which says nothing of it
+		} else {
+			p.Done(err)
 		}
 		var op *net.OpError
 		if errors.As(err, &op) {
 			err = op.Err // without the address, which comes first here
 		}
-		failed = append(failed, Failure{addr, err})
+		req.Tried = append(req.Tried, in.ID)
+		failed = append(failed, Failure{in.Addr, err})
 		if ctx.Err() != nil {
 			return Answer{}, c.fail(context.Cause(ctx), failed)
 		}
 	}
 }
 
-// Close ends the view of the service and returns when its goroutine has ended.
-// Requests that are under way end by themselves; those made after it get
-// [registry.ErrClosed]. Closing again does nothing. The error is nil.
-func (c *Client) Close() error {
-	c.cancel()
-	<-c.ended
+// ready waits for the first set. The view keeps its last one when it ends, which is no
+// longer good enough then: nobody follows the service any more.
+func (c *Client) ready(ctx context.Context) error {
+	if c.bad != nil {
+		return c.bad
+	}
+	snap := c.view.Snapshot()
+	switch {
+	case errors.Is(snap.Err, registry.ErrClosed):
+		return snap.Err
+	case snap.Confirmed.IsZero():
+		return c.view.Wait(ctx)
+	}
 	return nil
 }
 
-// follow keeps the view up to date until ctx ends. The Registry survives every
-// outage; where it gives up all the same (it was refused, or closed), the next
-// request starts anew.
-func (c *Client) follow(ctx context.Context) {
-	defer close(c.ended)
-	defer c.forget()
-	for ctx.Err() == nil {
-		c.mu.Lock()
-		c.watching = true
-		c.mu.Unlock()
-		for snap, err := range c.reg.Watch(ctx, c.service) {
-			if err != nil {
-				break // always the last
-			}
-			c.mu.Lock()
-			c.view = &snap
-			c.mu.Unlock()
-		}
-		c.forget()
-		select {
-		case <-c.again:
-		case <-ctx.Done():
-		}
+func (c *Client) nobody() error {
+	if err := c.view.Snapshot().Err; err != nil {
+		return fmt.Errorf("%w, as far as is known: %w", ErrNoInstances, err)
 	}
+	return ErrNoInstances
 }
 
-func (c *Client) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.view, c.watching = nil, false
-}
-
-// current returns the view, and waits for it if there is none yet. To wait is
-// to be another reader of the same watch, which costs the registry nothing and
-// whose error says what the registry is waiting for.
-func (c *Client) current(ctx context.Context) (*registry.Snapshot, error) {
-	c.mu.Lock()
-	snap := c.view
-	c.mu.Unlock()
-	if snap != nil {
-		return snap, nil
+// Close ends the view of the service, writes the cache, and returns when the last
+// goroutine has ended. Requests that are under way end by themselves; those made
+// after it get [registry.ErrClosed]. Closing again does nothing. The error is nil.
+func (c *Client) Close() error {
+	if c.bad == nil {
+		c.picks.Close()
+		c.view.Close()
 	}
-	select {
-	case <-c.ended:
-		return nil, fmt.Errorf("the client is %w", registry.ErrClosed)
-	default:
-	}
-	select {
-	case c.again <- struct{}{}:
-	default:
-	}
-	for snap, err := range c.reg.Watch(ctx, c.service) {
-		if err != nil {
-			return nil, err
-		}
-		// The registry may be gone before the goroutine has come to see it.
-		c.mu.Lock()
-		if c.view == nil && c.watching {
-			c.view = &snap
-		}
-		c.mu.Unlock()
-		return &snap, nil
-	}
-	return nil, errors.New("the registry's watch ended without a reason")
-}
-
-// untried returns the instances whose address is not in tried.
-func untried(all []registry.Instance, tried map[string]bool) []registry.Instance {
-	if len(tried) == 0 {
-		return all // nearly always, and there may be thousands
-	}
-	var left []registry.Instance
-	for _, in := range all {
-		if !tried[in.Addr] {
-			left = append(left, in)
-		}
-	}
-	return left
+	return nil
 }
 
 func (c *Client) fail(why error, failed tries) error {

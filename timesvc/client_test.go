@@ -265,28 +265,36 @@ func TestFirstSnapshot(t *testing.T) {
 	})
 }
 
+// A registry that refuses is asked again at a pace of its own, whoever asks for the time.
 func TestDeniedThenAllowed(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.serve("h:1", nil)
-		reg, conn := w.registry()
+		c, conn := w.client(timesvc.ClientOptions{})
 		conn.Deny()
-		c := timesvc.NewClient(reg, service, &timesvc.ClientOptions{Dial: w.Dial})
-		defer c.Close()
-		for range 3 {
-			synctest.Wait()
+		const asked = 3600
+		for range asked {
+			time.Sleep(time.Second)
 			if _, err := c.Get(t.Context()); !errors.Is(err, registry.ErrDenied) {
-				t.Errorf("%v, want ErrDenied", err)
+				t.Fatalf("%v, want ErrDenied", err)
 			}
 		}
-		before := conn.Requests()
-		time.Sleep(time.Hour)
-		if n := conn.Requests() - before; n != 0 {
-			t.Errorf("%d requests to a registry that refuses, though nobody asked for the time", n)
+		if n, limit := conn.Requests(), int(asked*time.Second/registry.MaxBackoff); n > limit {
+			t.Errorf("%d requests to a registry that refuses, want %d at most", n, limit)
 		}
 		conn.Allow()
+		time.Sleep(3 * registry.MaxBackoff / 2)
 		for range 3 {
 			if _, err := c.Get(t.Context()); err != nil {
 				t.Errorf("allowed again: %v", err)
+			}
+		}
+		conn.Deny()
+		conn.Cut()
+		conn.Heal()
+		for range 60 {
+			time.Sleep(time.Second)
+			if _, err := c.Get(t.Context()); err != nil {
+				t.Fatalf("refused when the servers were known: %v", err)
 			}
 		}
 	})

@@ -1,11 +1,7 @@
 package timesvc
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"sync"
 	"time"
 )
@@ -21,96 +17,33 @@ const (
 	lingerTimeout = time.Second
 	lingerBytes   = 4 << 10
 
-	maxAcceptPause = time.Second
-
 	// timeFormat is RFC 3339 with all nine digits of the nanoseconds.
 	timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 )
 
-// accept answers connections until l is closed or fails for good, which is the
-// error. It adds its goroutines to wg.
-func (s *Server) accept(l net.Listener, addr string, wg *sync.WaitGroup, log *slog.Logger) error {
-	limit := s.MaxConns
-	if limit <= 0 {
-		limit = defaultMaxConns
-	}
-	slots := make(chan struct{}, limit)
-	var pause time.Duration
+// daytime answers connections until a is closed or fails for good, which is the error.
+// It adds its goroutines to wg.
+func (s *Server) daytime(a *acceptor, addr string, wg *sync.WaitGroup) error {
 	for {
-		// A slot first: connections that find none stay in the listen queue,
-		// where they cost this process nothing. One is free within 2 s.
-		slots <- struct{}{}
-		c, err := l.Accept()
+		c, err := a.accept()
 		if err != nil {
-			<-slots
-			if !passing(err) {
-				return fmt.Errorf("timesvc: the listener on %s has failed: %w", l.Addr(), err)
-			}
-			if pause == 0 {
-				log.Warn("time server cannot accept connections: trying again", "err", err)
-			}
-			pause = min(max(2*pause, 5*time.Millisecond), maxAcceptPause)
-			s.pause(pause)
-			continue
-		}
-		if pause > 0 {
-			log.Info("time server accepts connections again")
-			pause = 0
+			return err
 		}
 		wg.Go(func() {
-			defer func() { <-slots }()
-			if s.open(c) {
-				defer s.forget(c)
-				s.answer(c, addr)
-			}
-			c.Close()
+			defer c.Close()
+			s.answer(c, addr)
 		})
 	}
 }
 
-// passing reports whether accepting may work again: the process or the system
-// has run out of descriptors, or the client was gone before it was accepted.
-func passing(err error) bool {
-	var t interface{ Temporary() bool }
-	return !errors.Is(err, net.ErrClosed) && errors.As(err, &t) && t.Temporary()
-}
-
-func (s *Server) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.closed:
-	}
-}
-
-// open makes c known to Close, and reports false if that was called.
-func (s *Server) open(c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isClosed() {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	return true
-}
-
-func (s *Server) forget(c net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-}
-
 // answer tells the time and sees to it that it arrives. An error is the
 // client's: it is gone, or does not read.
-func (s *Server) answer(c net.Conn, addr string) {
-	now := time.Now()
-	c.SetWriteDeadline(now.Add(writeTimeout))
-	if _, err := fmt.Fprintf(c, "%s: %s\n", addr, now.UTC().Format(timeFormat)); err != nil {
+func (s *Server) answer(c *conn, addr string) {
+	c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := io.WriteString(c, now(addr)); err != nil {
 		return
 	}
-	half, ok := c.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if c.CloseWrite() != nil {
 		return // the client would wait for the end of the answer meanwhile
 	}
 	until := time.Now().Add(lingerTimeout)
@@ -121,3 +54,6 @@ func (s *Server) answer(c net.Conn, addr string) {
 		s.pause(time.Until(until))
 	}
 }
+
+// now is the answer of the server at addr.
+func now(addr string) string { return addr + ": " + time.Now().UTC().Format(timeFormat) + "\n" }

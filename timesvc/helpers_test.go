@@ -78,6 +78,9 @@ func (w *world) client(opts timesvc.ClientOptions) (*timesvc.Client, *memreg.Con
 	if opts.Dial == nil {
 		opts.Dial = w.Dial
 	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.NewTextHandler(w.t.Output(), nil))
+	}
 	c := timesvc.NewClient(reg, service, &opts)
 	w.t.Cleanup(func() { c.Close() })
 	return c, conn

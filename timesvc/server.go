@@ -6,6 +6,8 @@
 // connection:
 //
 //	10.0.0.7:8897: 2026-03-01T12:00:00.000000001Z
+//
+// A Server can tell the same over HTTP: see [Server].HTTP.
 package timesvc
 
 import (
@@ -18,6 +20,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -64,8 +67,15 @@ type Server struct {
 
 	// MaxConns bounds the connections that are open at a time: 1024 if 0 or
 	// less. Further ones wait to be accepted. Each ends by itself within 2 s,
-	// whatever its client does.
+	// whatever its client does; with HTTP, within 30 s of its last request.
 	MaxConns int
+
+	// HTTP has the server speak HTTP instead: GET / is answered with the same line,
+	// and GET /healthz with 200 while the server serves, and with 503 from when it
+	// is told to stop, or its registration has ended. Only then are connections
+	// not kept open for the next request. As clients of the one do not speak the
+	// other, Service should be another name, such as go_servers_http.
+	HTTP bool
 
 	// Logger receives a line when the server is announced, when it stops, and
 	// for what it survives. slog.Default if nil.
@@ -76,6 +86,8 @@ type Server struct {
 	closed chan struct{} // made by init
 	l      net.Listener
 	conns  map[net.Conn]struct{}
+
+	draining atomic.Bool
 }
 
 // Serve answers on l from the start, announces the server, and blocks. It
@@ -109,9 +121,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	// accepting ends with the accept loop: at the end of the drain, or sooner
 	// if l has failed or Close was called.
 	accepting, ended := context.WithCancelCause(context.WithoutCancel(ctx))
+	a := s.acceptor(l, log)
 	var wg sync.WaitGroup
-	wg.Go(func() { ended(s.accept(l, addr, &wg, log)) })
 	defer wg.Wait()
+	if s.HTTP {
+		web := s.web(addr, log)
+		wg.Go(func() { ended(web.Serve(a)) })
+		defer finish(web)
+	} else {
+		wg.Go(func() { ended(s.daytime(a, addr, &wg)) })
+	}
 	defer l.Close()
 
 	why := s.announced(ctx, accepting, addr, log)
@@ -142,11 +161,13 @@ func (s *Server) announced(ctx, accepting context.Context, addr string, log *slo
 
 	select {
 	case <-ctx.Done():
+		s.draining.Store(true)
 		log.Info("time server stopping", "cause", context.Cause(ctx))
 		s.withdraw(accepting, reg, log)
 		s.linger(accepting)
 		return nil
 	case <-reg.Done():
+		s.draining.Store(true)
 		s.linger(accepting)
 		return fmt.Errorf("timesvc: the registration has ended: %w", reg.Err())
 	case <-accepting.Done():

@@ -15,8 +15,10 @@ type request struct {
 	Failed    []struct{ Addr, Error string }
 	LatencyMS float64 `json:"latency_ms"`
 	Error     string
-	Summary   *struct{ Requests, Failures int }
+	Summary   *summary
 }
+
+type summary struct{ Requests, Failures int }
 
 func (r request) took() time.Duration { return time.Duration(r.LatencyMS * float64(time.Millisecond)) }
 
@@ -30,30 +32,36 @@ func (r request) failedAt(addr string) bool {
 // A getter is `timesvc get`, which asks all the while.
 type getter struct {
 	*program
-	read  int // bytes
-	lines []request
+	read  int       // bytes
+	lines []request // in the order in which they ended
+	end   *summary
 }
 
-// since returns all requests that began after t, and waits for n of these.
+// since returns all requests that began after begin, and waits for n of these.
 func (g *getter) since(t *testing.T, begin time.Time, n int) []request {
 	t.Helper()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for {
 		more := g.parse(t)
-		i := len(g.lines)
-		for i > 0 && !g.lines[i-1].Start.Before(begin.Round(0)) {
-			i--
+		var lines []request
+		for _, r := range slices.Backward(g.lines) {
+			if r.Start.Before(begin.Add(-requestTimeout - slack)) {
+				break // those before have ended sooner, so they have begun sooner than begin
+			}
+			if !r.Start.Before(begin.Round(0)) {
+				lines = append(lines, r)
+			}
 		}
-		if len(g.lines)-i >= n {
-			return g.lines[i:]
+		if len(lines) >= n {
+			return lines
 		}
 		select {
 		case <-more:
 		case <-g.Done():
 			t.Fatalf("get has ended (%v):\n%s", g.State(), &g.stderr)
 		case <-limit.C:
-			t.Fatalf("%d requests began after %v, want %d", len(g.lines)-i, begin.Format("15:04:05.000"), n)
+			t.Fatalf("%d requests began after %v, want %d", len(lines), begin.Format("15:04:05.000"), n)
 		}
 	}
 }
@@ -71,7 +79,9 @@ func (g *getter) parse(t *testing.T) (more <-chan struct{}) {
 		if r.Error != "" {
 			t.Errorf("request %d failed: %s", r.Request, r.Error)
 		}
-		g.lines = append(g.lines, r)
+		if g.end = r.Summary; g.end == nil {
+			g.lines = append(g.lines, r)
+		}
 		g.read += end + 1
 		text = text[end+1:]
 	}
@@ -84,9 +94,8 @@ func (g *getter) finish(t *testing.T) {
 	g.Terminate(t)
 	g.ended(t)
 	g.parse(t)
-	end := g.lines[len(g.lines)-1].Summary
-	if end == nil || end.Failures > 0 || end.Requests != len(g.lines)-1 {
-		t.Fatalf("get wrote %d lines, and then the summary %+v", len(g.lines)-1, end)
+	if g.end == nil || g.end.Failures > 0 || g.end.Requests != len(g.lines) {
+		t.Fatalf("get wrote %d lines, and then the summary %+v", len(g.lines), g.end)
 	}
-	t.Logf("%d requests, all answered", end.Requests)
+	t.Logf("%d requests, all answered", g.end.Requests)
 }

@@ -42,29 +42,21 @@ func TestProcesses(t *testing.T) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel() // it mostly waits
-			w := newWorld(t, path, b)
-			for _, s := range []struct {
-				name string
-				run  func(*world, *testing.T, *testing.T)
-			}{
+			w := newWorld(t, path, b, "--interval", "10ms")
+			w.play(t, []scene{
 				{"killed", killed},
 				{"killed-and-restarted-at-once", restarted},
 				{"stopped-briefly", stoppedBriefly},
 				{"stopped-for-long", stoppedForLong},
 				{"asked-to-end", drained},
 				{"killed-and-registry-restarted", registryRestarted},
-			} {
-				if !t.Run(s.name, func(sub *testing.T) { s.run(w, sub, t) }) {
-					t.FailNow() // the next would start from what this one has left
-				}
-			}
-			w.get.finish(t)
+			})
 		})
 	}
 }
 
 // killed: nobody withdraws the record, which stays until the session ends. Until
-// then the client asks the dead server, and the next one.
+// then the client asks the dead server now and then, and the next one.
 func killed(w *world, t, owner *testing.T) {
 	w.all(t, slack)
 	w.serves[0].Kill()

@@ -15,8 +15,9 @@ const (
 	// ttl is what every backend's server grants as asked.
 	ttl = 2 * time.Second
 
-	// dialTimeout is that of timesvc get: a quarter of its --timeout.
-	dialTimeout = 500 * time.Millisecond
+	// requestTimeout is the --timeout of timesvc get, and a dial has a quarter of it.
+	requestTimeout = 2 * time.Second
+	dialTimeout    = requestTimeout / 4
 
 	// slack is what bounds are stretched by: some round trips, and what a loaded
 	// machine takes at its slowest to run a process that has something to do.
@@ -40,8 +41,9 @@ type world struct {
 	seen   *observer
 }
 
-// newWorld returns when there are three servers, and requests are answered.
-func newWorld(t *testing.T, path string, b backend) *world {
+// newWorld returns when there are three servers, and requests are answered: as many as
+// the flags of get say.
+func newWorld(t *testing.T, path string, b backend, load ...string) *world {
 	t.Helper()
 	w := &world{backend: b, path: path, reg: testserver.Own(t, b.kind, b.start)}
 	w.url = b.scheme + "://" + w.reg.Addr() + "/processes"
@@ -58,10 +60,26 @@ func newWorld(t *testing.T, path string, b backend) *world {
 		w.serve(t, t, i)
 	}
 	w.seen.until(t, back+slack, w.addrs...)
-	w.get = &getter{program: start(t, path, "get", "--registry", w.url, "--service", service,
-		"--requests", "1000000", "--interval", "10ms", "--timeout", (4 * dialTimeout).String(), "--output", "json")}
+	w.get = &getter{program: start(t, path, append([]string{"get", "--registry", w.url, "--service", service,
+		"--requests", "1000000", "--timeout", requestTimeout.String(), "--output", "json"}, load...)...)}
 	w.get.since(t, time.Time{}, 10)
 	return w
+}
+
+// A scene is what happens while requests are made. What it starts belongs to owner.
+type scene struct {
+	name string
+	run  func(w *world, t, owner *testing.T)
+}
+
+// play runs the scenes one after the other, and ends the requests.
+func (w *world) play(t *testing.T, scenes []scene) {
+	for _, s := range scenes {
+		if !t.Run(s.name, func(sub *testing.T) { s.run(w, sub, t) }) {
+			t.FailNow() // the next would start from what this one has left
+		}
+	}
+	w.get.finish(t)
 }
 
 // serve starts the server on the address i, which lives as long as owner, and

@@ -5,5 +5,6 @@ import (
 	_ "github.com/go-rollcall/registry/consulreg"
 	_ "github.com/go-rollcall/registry/etcdreg"
 	_ "github.com/go-rollcall/registry/memreg"
+	_ "github.com/go-rollcall/registry/staticreg"
 	_ "github.com/go-rollcall/registry/zkreg"
 )

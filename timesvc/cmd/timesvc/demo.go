@@ -26,7 +26,7 @@ inside it. It takes no heed of $` + envRegistry + `, so that no registry that is
 is filled with demonstrations.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			return p.demo(cmd.Context(), f)
@@ -53,7 +53,7 @@ func (p *program) demo(ctx context.Context, f getFlags) error {
 	found, notFound := context.WithTimeoutCause(ctx, demoWait, fmt.Errorf("the servers were not found within %v", demoWait))
 	defer notFound()
 	go func() {
-		err := serveAll(serving, listeners, func() *timesvc.Server {
+		err := serveAll(serving, listeners, func(int) *timesvc.Server {
 			return &timesvc.Server{Registry: reg, Service: f.service, Drain: -1, Logger: log}
 		})
 		notFound() // there is nobody to wait for any more

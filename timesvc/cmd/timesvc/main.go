@@ -57,7 +57,9 @@ var errRequests = errors.New("requests failed")
 // run is the program, and returns its exit status. The end of ctx is the first
 // signal.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: stdout, stderr: stderr, log: slog.New(slog.NewTextHandler(stderr, nil))}
+	s := &screen{out: stdout, err: stderr}
+	stdout, stderr = s.stdout(), s.stderr()
+	p := &program{screen: s, stdout: stdout, log: slog.New(slog.NewTextHandler(stderr, nil))}
 	root := p.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -80,8 +82,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // program is what its commands share.
 type program struct {
-	stdout, stderr io.Writer
-	log            *slog.Logger
+	screen *screen
+	stdout io.Writer
+	log    *slog.Logger
 
 	started bool // the command line was read: what fails now is not its fault
 }

@@ -54,7 +54,7 @@ func TestGetText(t *testing.T) {
 		}
 	}
 	summary := strings.Join(lines[80:], "\n")
-	want := `^requests: 40, failures: 0\nanswers by 127.0.0.1:\d+: \d+\nanswers by 127.0.0.1:\d+: \d+\nlatency: p50 \S+s, p99 \S+s$`
+	want := `^requests: 40, failures: 0\nanswers by 127.0.0.1:\d+: +\d+ +[\d.]+%( #+)?\nanswers by 127.0.0.1:\d+: +\d+ +[\d.]+%( #+)?\nlatency: p50 \S+s, p99 \S+s$`
 	if !regexp.MustCompile(want).MatchString(summary) {
 		t.Errorf("summary:\n%s", summary)
 	}
@@ -225,6 +225,18 @@ func TestUsage(t *testing.T) {
 		{"get --registry mem: --interval -1s", exitUsage, "--interval -1s: want 0 or more"},
 		{"get --registry mem: --timeout 0s", exitUsage, "--timeout 0s: want more than 0"},
 		{"get --registry mem: --output xml", exitUsage, "want text or json"},
+		{"get --registry mem: --concurrency 0", exitUsage, "--concurrency 0: want 1 or more"},
+		{"get --registry mem: --rate 0", exitUsage, "--rate 0: want a number of requests a second"},
+		{"get --registry mem: --rate -5", exitUsage, "--rate -5: want a number of requests a second"},
+		{"get --registry mem: --rate NaN", exitUsage, "--rate NaN: want a number of requests a second"},
+		{"get --registry mem: --rate 1e9", exitUsage, "up to 1e+06"},
+		{"get --registry mem: --rate fast", exitUsage, "--rate"},
+		{"get --registry mem: --rate 5 --interval 1s", exitUsage, "--rate and --interval both say"},
+		{"get --registry mem: --balance best", exitUsage, `--balance "best": want random, round-robin, weighted, p2c, hash or zone`},
+		{"get --registry mem: --balance zone", exitUsage, "Give --zone NAME"},
+		{"get --registry mem: --zone a", exitUsage, `--zone "a": only --balance zone`},
+		{"get --registry mem: --balance p2c --key a", exitUsage, `--key "a": only --balance hash`},
+		{"demo --rate 5 --interval 1s", exitUsage, "--rate and --interval both say"},
 		{"get --registry mem: --service a/b", exitUsage, "invalid service"},
 		{"get --registry nosuch://h", exitUsage, "nosuch"},
 		{"get --registry mem://u:secret@h", exitUsage, "passwords do not belong in it"},
@@ -232,6 +244,15 @@ func TestUsage(t *testing.T) {
 		{"demo --service a/b", exitUsage, "invalid service"},
 		{"serve --registry mem:", exitUsage, "--listen host:port"},
 		{"serve --registry mem: --listen 8897", exitUsage, "want host:port"},
+		{"serve --registry mem: --http 8080", exitUsage, `--http "8080": want host:port`},
+		{"serve --registry mem: --listen 127.0.0.1:0 --http 127.0.0.1:0 --advertise h:1", exitUsage, "--advertise names one address, and there are 2"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --meta zone", exitUsage, `--meta "zone": want key=value`},
+		{"serve --registry mem: --listen 127.0.0.1:0 --meta =a", exitUsage, `--meta "=a": want key=value`},
+		{"serve --registry mem: --listen 127.0.0.1:0 --meta zone=a --meta zone=b", exitUsage, "--meta zone=b: the key is given twice"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --meta zone=\xff", exitUsage, "--meta: invalid metadata"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --meta x=" + strings.Repeat("y", registry.MaxRecord), exitUsage, "shorten the metadata"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --service a/b", exitUsage, "invalid service"},
+		{"serve --registry mem: --listen 127.0.0.1:0 --http 127.0.0.1:0 --service " + strings.Repeat("n", 124), exitUsage, "invalid service"},
 		{"serve --registry mem: --listen 127.0.0.1:0 --listen 127.0.0.1:0 --advertise h:1", exitUsage, "--advertise names one address"},
 		{"serve --registry mem: --listen 127.0.0.1:0 --drain -1s", exitUsage, "--drain -1s: want 0 or more"},
 		{"serve --registry mem: --listen 127.0.0.1:0 --ttl 0s", exitUsage, "--ttl 0s: want more than 0"},

@@ -9,6 +9,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-rollcall/registry/timesvc"
@@ -93,9 +95,7 @@ func (r *report) summary() error {
 		r.object(map[string]jsonSummary{"summary": s})
 	} else {
 		fmt.Fprintf(r.out, "requests: %d, failures: %d\n", r.requests, r.failures)
-		for _, addr := range slices.Sorted(maps.Keys(r.servers)) {
-			fmt.Fprintf(r.out, "answers by %s: %d\n", addr, r.servers[addr])
-		}
+		r.histogram()
 		if len(r.latencies) > 0 {
 			fmt.Fprintf(r.out, "latency: p50 %v, p99 %v\n", p50.Round(time.Microsecond), p99.Round(time.Microsecond))
 		}
@@ -105,6 +105,25 @@ func (r *report) summary() error {
 		return fmt.Errorf("writing the output: %w", r.err)
 	}
 	return nil
+}
+
+// histogramWidth is how long the bar of a server is that has given all answers.
+const histogramWidth = 40
+
+// histogram shows how many answers each server gave, and which share of all that is.
+func (r *report) histogram() {
+	addrs := slices.Sorted(maps.Keys(r.servers))
+	var name, number int
+	for _, addr := range addrs {
+		name, number = max(name, len(addr)), max(number, len(strconv.Itoa(r.servers[addr])))
+	}
+	for _, addr := range addrs {
+		n := r.servers[addr]
+		share := float64(n) / float64(len(r.latencies))
+		line := fmt.Sprintf("answers by %-*s %*d %5.1f%% %s", name+1, addr+":", number, n, 100*share,
+			strings.Repeat("#", int(math.Round(histogramWidth*share))))
+		fmt.Fprintln(r.out, strings.TrimRight(line, " "))
+	}
 }
 
 func (r *report) object(v any) {

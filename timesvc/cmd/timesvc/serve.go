@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +19,9 @@ import (
 type serveFlags struct {
 	where
 	listen    []string
+	http      string
 	advertise string
+	meta      []string
 	ttl       time.Duration
 	drain     time.Duration
 }
@@ -25,10 +29,15 @@ type serveFlags struct {
 func (p *program) serveCmd() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use:   "serve --registry URL --listen ADDR [--listen ADDR ...]",
+		Use:   "serve --registry URL --listen ADDR [--listen ADDR ...] [--http ADDR]",
 		Short: "Tell the time on one or more addresses",
 		Long: `Serve tells the time on each address that it listens on, and announces each in
-the registry as an instance of its own.
+the registry as an instance of its own, with the metadata that --meta says.
+
+With --http it tells the same time over HTTP, at /. As clients of the one do not
+speak the other, that is a service of its own, which is called like the first with
+_http after it: go_servers_http. Its /healthz answers with status 200, and with 503
+once the server is told to stop.
 
 SIGTERM or SIGINT withdraws them, goes on answering for the time of --drain,
 finishes what is open and exits with status 0. A second signal ends the program
@@ -44,6 +53,8 @@ at once.`,
 	f.where.add(cmd, "", " (default $"+envRegistry+")")
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.listen, "listen", nil, "address to listen on, host:port; port 0 picks a free one; may be repeated")
+	fl.StringVar(&f.http, "http", "", "address to tell the time on over HTTP, host:port")
+	fl.StringArrayVar(&f.meta, "meta", nil, "metadata, `key=value`, such as zone=a or weight=2; may be repeated")
 	fl.StringVar(&f.advertise, "advertise", "", "address that clients are told, host:port (default: the real one)")
 	fl.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long the registry keeps a server that is silent")
 	fl.DurationVar(&f.drain, "drain", time.Second, "how long to go on answering after the withdrawal")
@@ -52,10 +63,10 @@ at once.`,
 
 func (f *serveFlags) check() error {
 	switch {
-	case len(f.listen) == 0:
-		return usagef("on which address? Give --listen host:port, such as 127.0.0.1:0")
-	case f.advertise != "" && len(f.listen) > 1:
-		return usagef("--advertise names one address, and there are %d to listen on: run a server for each", len(f.listen))
+	case len(f.addrs()) == 0:
+		return usagef("on which address? Give --listen host:port, such as 127.0.0.1:0, or --http host:port")
+	case f.advertise != "" && len(f.addrs()) > 1:
+		return usagef("--advertise names one address, and there are %d to listen on: run a server for each", len(f.addrs()))
 	case f.ttl <= 0:
 		return usagef("--ttl %v: want more than 0", f.ttl)
 	case f.drain < 0:
@@ -66,21 +77,67 @@ func (f *serveFlags) check() error {
 			return usagef("--listen %q: want host:port, such as 127.0.0.1:0", addr)
 		}
 	}
-	return nil
+	if _, _, err := net.SplitHostPort(f.http); f.http != "" && err != nil {
+		return usagef("--http %q: want host:port, such as 127.0.0.1:0", f.http)
+	}
+	if f.http != "" && (registry.Instance{Service: f.httpService(), Addr: "any:1"}).Validate() != nil {
+		return usagef("invalid service %q: its name, or that with _http after it, is too long or has characters that no name has", f.service)
+	}
+	_, err := f.metadata()
+	return err
+}
+
+func (f *serveFlags) httpService() string { return f.service + "_http" }
+
+// addrs are all addresses to listen on: the last one is that for HTTP, if there is one.
+func (f *serveFlags) addrs() []string {
+	if f.http == "" {
+		return f.listen
+	}
+	return append(slices.Clip(f.listen), f.http)
+}
+
+// metadata reads --meta, and refuses what the registry would.
+func (f *serveFlags) metadata() (map[string]string, error) {
+	meta := map[string]string{}
+	for _, pair := range f.meta {
+		k, v, ok := strings.Cut(pair, "=")
+		if _, twice := meta[k]; twice {
+			return nil, usagef("--meta %s: the key is given twice", pair)
+		}
+		if !ok || k == "" {
+			return nil, usagef("--meta %q: want key=value", pair)
+		}
+		meta[k] = v
+	}
+	err := registry.Instance{Service: "any", Addr: "any:1", Meta: meta}.Validate()
+	var e *registry.Error
+	if errors.As(err, &e) {
+		return nil, usagef("--meta: %w", e.Err) // whose else it is has nothing to do with it
+	}
+	return meta, nil
 }
 
 func (p *program) serve(ctx context.Context, f serveFlags) error {
+	meta, err := f.metadata()
+	if err != nil {
+		return err
+	}
 	reg, log, err := p.open(ctx, f.where, f.ttl)
 	if err != nil {
 		return err
 	}
 	defer closeRegistry(reg, log)
-	listeners, err := listenAll(f.listen)
+	listeners, err := listenAll(f.addrs())
 	if err != nil {
 		return err
 	}
-	return serveAll(ctx, listeners, func() *timesvc.Server {
-		return &timesvc.Server{Registry: reg, Service: f.service, Advertise: f.advertise, Drain: drain(f.drain), Logger: log}
+	return serveAll(ctx, listeners, func(i int) *timesvc.Server {
+		s := &timesvc.Server{Registry: reg, Service: f.service, Meta: meta, Advertise: f.advertise, Drain: drain(f.drain), Logger: log}
+		if i == len(f.listen) {
+			s.HTTP, s.Service = true, f.httpService()
+		}
+		return s
 	})
 }
 
@@ -109,16 +166,16 @@ func listenAll(addrs []string) ([]net.Listener, error) {
 	return ls, nil
 }
 
-// serveAll runs a server on each listener until ctx ends. If one fails, all
-// stop. It returns what failed.
-func serveAll(ctx context.Context, ls []net.Listener, newServer func() *timesvc.Server) error {
+// serveAll runs a server on each listener, by its index, until ctx ends. If one fails,
+// all stop. It returns what failed.
+func serveAll(ctx context.Context, ls []net.Listener, newServer func(int) *timesvc.Server) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make([]error, len(ls))
 	var wg sync.WaitGroup
 	for i, l := range ls {
 		wg.Go(func() {
-			if errs[i] = newServer().Serve(ctx, l); errs[i] != nil {
+			if errs[i] = newServer(i).Serve(ctx, l); errs[i] != nil {
 				cancel()
 			}
 		})
