@@ -48,17 +48,25 @@ func (f *Fences) set(service string, to fence) {
 // Write is for the Put and the Delete of the session, which do not run at the same time.
 // It calls move for each service of recs of which there are doubts, which writes the
 // fence and returns its revision, and then write for the records whose services have
-// their fences where they belong. The others have the error of move. The errors are in
-// the order of recs.
+// their fences where they belong. The others have the error of move, which is not called
+// again after one that is not about that service. The errors are in the order of recs.
 func (f *Fences) Write(recs []Record, move func(service string) (at uint64, err error), write func(recs []Record) []error) []error {
 	var faults map[string]error
+	var away error
 	for _, service := range f.doubtful(recs) {
-		at, err := move(service)
+		err := away
+		var at uint64
+		if err == nil {
+			at, err = move(service)
+		}
 		if err != nil {
 			if faults == nil {
 				faults = map[string]error{}
 			}
 			faults[service] = err
+			if !permanent(err) {
+				away = err // as it is for the others, which are not to be waited for one by one
+			}
 			continue
 		}
 		f.mu.Lock()

@@ -60,4 +60,15 @@ func TestFences(t *testing.T) {
 	if at := f.At("a"); at != 8 {
 		t.Errorf("in doubt, the fence is at %d, want 8", at)
 	}
+	f.Doubt("b")
+	fault["a"], fault["b"] = errMove, errMove
+	moved = nil
+	if errs := f.Write(recs, move, write); len(moved) != 1 || errs[0] != errMove || errs[1] != errMove {
+		t.Errorf("the registry is away, and was asked for %v, with %v", moved, errs)
+	}
+	fault["a"], fault["b"] = ErrDenied, ErrDenied
+	moved = nil
+	if errs := f.Write(recs, move, write); len(moved) != 2 || errs[0] != ErrDenied || errs[1] != ErrDenied {
+		t.Errorf("services are denied, and moved were %v, with %v", moved, errs)
+	}
 }

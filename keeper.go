@@ -191,7 +191,7 @@ func (k *keeper) take() (puts, dels []job, due time.Time) {
 func (k *keeper) settleAll(jobs []job, errs []error, cancel context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var pause time.Duration
+	var pauses [2]time.Duration // of what is refused, and of the rest
 	for i, j := range jobs {
 		var err error
 		if i < len(errs) {
@@ -206,15 +206,19 @@ func (k *keeper) settleAll(jobs []job, errs []error, cancel context.CancelCauseF
 			continue
 		}
 		// One draw for those that fail together: they go out together again.
-		if pause == 0 {
-			pause = j.e.pause.after(err)
+		pause := &pauses[0]
+		if !permanent(err) {
+			pause = &pauses[1]
+		}
+		if *pause == 0 {
+			*pause = j.e.pause.after(err)
 		}
 		op := "register"
 		if j.r == nil {
 			op = "deregister"
 		}
 		k.tell(Event{Kind: Retrying, Op: op, Service: j.e.service, ID: j.e.id, Err: err})
-		j.e.due = time.Now().Add(pause)
+		j.e.due = time.Now().Add(*pause)
 		j.e.queued = true
 		k.later = append(k.later, j.e)
 	}

@@ -227,3 +227,25 @@ func TestReturnIsSpread(t *testing.T) {
 		})
 	}
 }
+
+// A Deregister that was confirmed is over: another registration of the same ID is none of
+// its business.
+func TestDeregisterOfWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, quiet)
+		defer reg.Close()
+		old := register(t, reg, 1)
+		if err := old.Deregister(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		link.Cut()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() { _, _ = reg.Register(ctx, old.Instance()) }()
+		synctest.Wait()
+		if err := old.Deregister(ctx); err != nil {
+			t.Errorf("the withdrawal was confirmed, and now: %v", err)
+		}
+	})
+}

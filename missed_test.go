@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -49,6 +50,101 @@ func TestMissedChange(t *testing.T) {
 				}
 				return
 			}
+		}
+	})
+}
+
+// A stuck backend answers, but for the first set of its first watch.
+type stuck struct {
+	registry.Backend
+	before *atomic.Bool
+}
+
+func (b stuck) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	if b.before.CompareAndSwap(false, true) {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return b.Backend.Watch(ctx, service, sink)
+}
+
+// TestWatchThatBringsNothing: a server may keep one request for ever and answer the
+// others, as one does that had no leader in that moment.
+func TestWatchThatBringsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 6 * time.Second
+		reg := registry.New(stuck{memreg.NewStore().Conn(), new(atomic.Bool)}, &registry.Options{TTL: ttl})
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), ttl)
+		defer cancel()
+		for _, err := range reg.Watch(ctx, "s") {
+			if err != nil {
+				t.Fatalf("the registry answers, and there is no set within the TTL: %v", err)
+			}
+			break
+		}
+	})
+}
+
+// A brief backend ends each watch as soon as it has brought the set.
+type brief struct {
+	registry.Backend
+	sets *atomic.Int32
+}
+
+func (b brief) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	b.sets.Add(1)
+	sink.Reset(nil, "1")
+	return errors.New("too many connections")
+}
+
+// TestBriefWatches: where lists are to be had and watches are not, the set is read at the
+// pace of tries that fail.
+func TestBriefWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := brief{memreg.NewStore().Conn(), new(atomic.Int32)}
+		reg := registry.New(b, nil)
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range reg.Watch(ctx, "s") {
+		}
+		if n := b.sets.Load(); n > 70 { // one in 1 to 2 s, and the first ones
+			t.Errorf("the whole set was read %d times in a minute", n)
+		}
+	})
+}
+
+// A far backend takes its time for a whole set.
+type far struct {
+	registry.Backend
+	takes time.Duration
+}
+
+func (b far) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	t := time.NewTimer(b.takes)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return b.Backend.Watch(ctx, service, sink)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// TestSetThatTakesLong: a set that takes longer to read than the TTL is shown.
+func TestSetThatTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 6 * time.Second
+		reg := registry.New(far{memreg.NewStore().Conn(), 3 * ttl}, &registry.Options{TTL: ttl})
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*ttl)
+		defer cancel()
+		for _, err := range reg.Watch(ctx, "s") {
+			if err != nil {
+				t.Fatalf("never shown: %v", err)
+			}
+			break
 		}
 	})
 }

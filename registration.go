@@ -22,6 +22,7 @@ type registration struct {
 	confirmed bool   // the registry has held it: it no longer takes over from others
 	err       error  // why it ended; nil while it is wanted
 	gone      uint64 // the wish that withdrew it; 0: not withdrawn
+	entry     *entry // of that wish
 	unsure    error  // why it will not be known whether the record is gone
 }
 
@@ -83,9 +84,9 @@ func (k *keeper) withdraw(r *registration) (e *entry, w waiter, wait bool) {
 			return nil, waiter{}, false
 		}
 		w = k.wish(e)
-		r.gone = w.gen
+		r.gone, r.entry = w.gen, e
 		return e, w, true
-	case e != nil && e.written < r.gone:
+	case e != nil && e == r.entry && e.written < r.gone: // else it is confirmed, and e is another's
 		w = waiter{r.gone, make(chan error, 1)}
 		e.waiters = append(e.waiters, w)
 		return e, w, true

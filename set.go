@@ -21,8 +21,9 @@ type member struct {
 type sink struct {
 	w      *watch
 	cancel context.CancelCauseFunc
-	begun  bool // the attempt has brought a set
-	full   bool // it has brought one that was refused: what follows builds on that
+	start  time.Time // of the attempt
+	begun  bool      // the attempt has brought a set
+	full   bool      // it has brought one that was refused: what follows builds on that
 }
 
 // Reset takes an empty set after an outage with a grain of salt: the sessions of
@@ -36,6 +37,7 @@ func (s *sink) Reset(recs []Record, version string) {
 		return
 	}
 	s.begun = true
+	w.patience = 2 * time.Since(s.start) // what it took may be needed again
 	if len(recs) == 0 && len(w.set) > 0 && w.trouble != nil && !permanent(w.trouble) {
 		w.hold(version)
 		return

@@ -25,9 +25,10 @@ type watch struct {
 	stale     map[string]bool   // IDs in which snap differs from set
 	snap      Snapshot
 	skipped   int
-	known     bool   // a first set has come
-	version   string // the backend's, of the newest set
-	resets    uint64 // sets and changes that the backend has brought
+	known     bool          // a first set has come
+	version   string        // the backend's, of the newest set
+	resets    uint64        // sets and changes that the backend has brought
+	patience  time.Duration // how long an attempt may take to bring a set, where the registry answers
 	confirmed time.Time
 	trouble   error         // what Snapshot.Err shows
 	since     time.Time     // since when a line has said that the set is not confirmed
@@ -118,6 +119,7 @@ func (w *watch) current(version string, changed bool) {
 func (w *watch) troubled(err error) (over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	stop(&w.emptied) // what was not believed then is not known to be so any more
 	switch {
 	case !w.known && permanent(err):
 		w.final = err
@@ -182,13 +184,13 @@ func (w *watch) run() {
 	}()
 	var pause backoff
 	for w.ctx.Err() == nil {
-		before := w.progress()
+		before, began := w.progress(), time.Now()
 		err := w.attempt()
 		if w.ctx.Err() != nil {
 			return
 		}
-		if w.progress() != before {
-			pause.reset()
+		if w.progress() != before && time.Since(began) > w.c.opts.TTL/3 {
+			pause.reset() // a watch that ends as soon as it has brought a set is no success
 		}
 		w.c.observe(Event{Kind: Retrying, Op: "watch", Service: w.service, Err: err})
 		if w.troubled(err) {
@@ -211,6 +213,7 @@ func (w *watch) progress() uint64 {
 var (
 	errUnanswered = errors.New("the registry does not answer")
 	errMissed     = errors.New("the watch missed a change")
+	errBarren     = errors.New("the registry answers, and does not bring the set")
 )
 
 // attempt is one Watch of the backend, verified while it lasts. It returns why
@@ -218,7 +221,7 @@ var (
 func (w *watch) attempt() error {
 	ctx, cancel := context.WithCancelCause(w.ctx)
 	var wg sync.WaitGroup
-	s := &sink{w: w, cancel: cancel}
+	s := &sink{w: w, cancel: cancel, start: time.Now()}
 	if !w.c.opts.NoVerify {
 		wg.Go(func() { w.verify(ctx, s) })
 	}
@@ -234,9 +237,23 @@ func (w *watch) attempt() error {
 	return err
 }
 
-// verify asks twice every TTL whether the set that is shown is still the
-// registry's, and ends the attempt if it is not or if nobody answers: so a
-// half-open link is noticed within 2/3 TTL, and a lost event within one.
+// barren reports whether s has waited for its set for too long. A server may keep one
+// request and answer the others; but a large set takes its time, so that the next
+// attempt has twice as long.
+func (w *watch) barren(s *sink) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.patience = max(w.patience, w.c.opts.TTL/2)
+	if s.begun || time.Since(s.start) < w.patience {
+		return false
+	}
+	w.patience = min(2*w.patience, 16*w.c.opts.TTL)
+	return true
+}
+
+// verify asks twice every TTL whether the set that is shown is still the registry's,
+// and ends the attempt if it is not, if none comes, or if nobody answers: so a half-open
+// link is noticed within 2/3 TTL, and a lost event within one.
 func (w *watch) verify(ctx context.Context, s *sink) {
 	ttl := w.c.opts.TTL
 	for every := ttl / 2; sleep(ctx, every); {
@@ -260,6 +277,10 @@ func (w *watch) verify(ctx context.Context, s *sink) {
 				return
 			}
 			if !begun {
+				if w.barren(s) {
+					s.cancel(errBarren)
+					return
+				}
 				break // it answers; there is no set to compare yet
 			}
 			w.mu.Lock()

@@ -94,6 +94,29 @@ func TestP2CSparesTheSlow(t *testing.T) {
 	}
 }
 
+// TestP2CForgetsASlowStart: one request that took two hundred times as long as others do
+// keeps an instance out for less than a minute.
+func TestP2CForgetsASlowStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, atOnce = 3, 4
+		s := of(t, n)
+		b := s.balancer(n, balance.P2C(), nil)
+		takes := map[string]time.Duration{}
+		for i := range n {
+			takes[id(i)] = 10 * time.Millisecond
+		}
+		takes[id(1)] *= 200
+		for load(s, b, 1, 1, takes)[id(1)] == 0 {
+		}
+		takes[id(1)] /= 200
+		load(s, b, atOnce, 100*60*atOnce, takes) // a minute
+		const picks = 3000
+		if got := load(s, b, atOnce, picks, takes); got[id(1)] < picks/n*8/10 {
+			t.Errorf("a minute after its slow start it gets %v", got)
+		}
+	})
+}
+
 // TestP2CCountsWhatIsInFlight: requests that do not end do not pile up.
 func TestP2CCountsWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -208,7 +208,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 
 func cases() []testCase {
 	var all []testCase
-	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, unconfirmed, whole, serving, failing, parted} {
+	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, unconfirmed, whole, serving, herd, failing, parted} {
 		all = append(all, theme...)
 	}
 	return all

@@ -42,6 +42,9 @@ var faults = []fault{
 		{"session.go", "		if errors.Is(why, errAbandoned) {\n			continue\n		}\n", ""},
 		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
 	}},
+	{"pauses without jitter", bubbles, "many-come-back-together", []edit{
+		{"backoff.go", "	return b.d/2 + rand.N(b.d/2)\n", "	return b.d\n"},
+	}},
 	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{
 		{"registration.go", "		_, _, _ = k.withdraw(r)\n		k.giveUp()\n", ""},
 	}},
@@ -90,6 +93,9 @@ var faults = []fault{
 	{"a refusal that readers are not told of", bubbles, "denied", []edit{
 		{"watch.go", "	case permanent(err) || errors.Is", "	case errors.Is"},
 		{"watch.go", "	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {", "	if w.trouble == nil && !permanent(err) {"},
+	}},
+	{"an empty set believed while the registry is away again", bubbles, "cut-off-again", []edit{
+		{"watch.go", "	stop(&w.emptied) // what", "	// what"},
 	}},
 	{"an empty set after an outage taken at its word", bubbles, "everybody-was-cut-off", []edit{
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},

@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -39,21 +40,29 @@ type fault struct {
 // stay as they are.
 func TestSuiteBites(t *testing.T) {
 	builds := make(chan struct{}, runtime.GOMAXPROCS(0)) // whatever -parallel is
+	runs := make(chan struct{}, 2*cap(builds))           // which mostly wait
 	for _, f := range slices.Concat(faults, serverFaults) {
 		pkg, test, _ := strings.Cut(f.in, " ")
 		t.Run(strings.ReplaceAll(strings.TrimPrefix(pkg, "./")+" "+f.name, " ", "-"), func(t *testing.T) {
 			t.Parallel()
+			bin := filepath.Join(t.TempDir(), "faulty.test")
+			build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o="+bin, "-overlay="+plant.Overlay(t, "..", f.edits), pkg)
+			build.Dir = ".."
 			builds <- struct{}{}
-			defer func() { <-builds }()
-			args := []string{"test", "-count=1", "-vet=off", "-ldflags=-s -w", "-timeout=90s", "-overlay=" + plant.Overlay(t, "..", f.edits)}
-			args = append(args, "-run=^"+test+"$/^"+f.caught+"$", pkg)
-			cmd := exec.Command("go", args...)
-			cmd.Dir = ".."
+			out, err := build.CombinedOutput()
+			<-builds
+			if err != nil {
+				t.Fatalf("%s: the build failed: %v\n%s", f.name, err, out)
+			}
+			cmd := exec.Command(bin, "-test.timeout=90s", "-test.run=^"+test+"$/^"+f.caught+"$")
+			cmd.Dir = filepath.Join("..", pkg)
 			cmd.Env = append(os.Environ(), "REGISTRY_TEST_REQUIRE=zk,etcd,consul")
 			if f.in == zookeeper {
 				cmd.Env = append(cmd.Env, "REGISTRY_TEST_ZK="+testserver.SharedZooKeeper(t).Addr())
 			}
-			out, err := cmd.CombinedOutput()
+			runs <- struct{}{}
+			out, err = cmd.CombinedOutput()
+			<-runs
 			switch fails := regexp.MustCompile(`(?m)^\s+--- FAIL: ` + test + `/` + f.caught + ` |^\s*running tests:\n.*\n?.*` + test + `/` + f.caught + ` `); {
 			case err == nil:
 				t.Errorf("%s: the case %s did not notice", f.name, f.caught)

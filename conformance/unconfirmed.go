@@ -83,6 +83,24 @@ var unconfirmed = []testCase{
 		b.Heal()
 		w.set(2*e.back(), "") // but what is gone is gone
 	}},
+	{name: "cut-off-again", promise: 30, needs: link, run: func(e *env) {
+		a, b := e.client(), e.client()
+		w := e.watch(b)
+		e.register(a, "x")
+		w.set(e.h.TTL, "x")
+		mark := w.mark()
+		a.Cut()
+		b.Cut()
+		w.quiet(e.h.Dmax + 2*e.h.TTL)
+		b.Heal()
+		w.quiet(registry.MaxBackoff) // it has seen that nobody is there, and does not believe it yet
+		b.Cut()
+		w.quiet(registry.MaxBackoff + 2*e.h.TTL)
+		a.Heal()
+		b.Heal()
+		w.set(e.back(), "x")
+		w.neverWithout(mark, "x")
+	}},
 	{name: "outage", promise: 30, needs: link, run: func(e *env) {
 		a, b := e.client(), e.client()
 		w := e.watch(b)

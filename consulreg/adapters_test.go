@@ -27,5 +27,5 @@ func TestAdapters(t *testing.T) {
 				Cut:      p.Cut, Heal: p.Heal, Release: p.Close,
 			}
 		}
-	}})
+	}}, time.Minute)
 }

@@ -18,6 +18,10 @@
 // is an instance at that address. Keys that no session holds are nobody's: they
 // are not shown, and whoever registers there replaces them.
 //
+// A token needs the right to write all keys below <root>/<service>/ of services in which
+// it registers, and to write sessions on the agent's node; and to read keys of those that
+// it finds. Beside the records there may be a key "~/<session>".
+//
 // It needs Consul 1.14 or newer.
 package consulreg
 

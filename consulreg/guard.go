@@ -217,10 +217,12 @@ func (s *session) inspect(ctx context.Context, lost func(service, id string)) er
 		if len(ops) == 0 {
 			return nil
 		}
-		_, refused, err := s.b.transact(ctx, ops)
+		query, done := context.WithTimeout(ctx, maxDelay)
+		_, refused, err := s.b.transact(query, ops)
 		if err == nil && len(refused) > 0 {
-			err = s.Renew(ctx) // a session that is over has lost them all
+			err = s.Renew(query) // a session that is over has lost them all
 		}
+		done()
 		if err != nil {
 			return err
 		}

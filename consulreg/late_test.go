@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,6 +26,7 @@ type laggard struct {
 	mu   sync.Mutex
 	keep string // what is in such a request; "" if there is none
 	kept []byte
+	txns int // that were asked for
 }
 
 type laggardConn struct {
@@ -39,6 +42,9 @@ func (l *laggard) dial(ctx context.Context, network, addr string) (net.Conn, err
 func (c *laggardConn) Write(p []byte) (int, error) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
+	if bytes.HasPrefix(p, []byte("PUT /v1/txn")) {
+		c.l.txns++
+	}
 	if c.l.keep != "" && bytes.Contains(p, []byte(c.l.keep)) {
 		c.l.kept = bytes.Clone(p)
 		return len(p), nil
@@ -153,5 +159,47 @@ func TestLateRequest(t *testing.T) {
 		write("delete", s.Delete, rec("6"))
 		l.deliver(t, server.Addr())
 		is("a takeover after the deletion", "")
+	}
+}
+
+// TestMovedFence: where a fence was moved by somebody else, all is written at the second
+// try, in few requests.
+func TestMovedFence(t *testing.T) {
+	server := testserver.SharedConsul(t)
+	admin := server.Admin(t)
+	root := t.Name() + rand.Text()
+	l := &laggard{}
+	b := consulreg.New([]string{server.Addr()}, &consulreg.Options{Root: root, Config: &api.Config{
+		Token: admin.Token(t, root), Transport: &http.Transport{DialContext: l.dial}}})
+	defer b.Close()
+	s, err := b.NewSession(t.Context(), 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	var recs []registry.Record
+	for i := range 100 {
+		recs = append(recs, registry.Record{Service: "svc", ID: fmt.Sprint("x", i), Value: []byte(`{"addr":"h:1"}`)})
+	}
+	l.keeps(`"Verb":"lock`)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_ = s.Put(ctx, recs[:1]) // not answered, so that the fence is moved before the next
+	l.keeps("")
+	if err := errors.Join(s.Put(t.Context(), recs[:1])...); err != nil {
+		t.Fatal(err)
+	}
+	admin.Delete(t, root+"/svc/~")
+	l.mu.Lock()
+	l.txns = 0
+	l.mu.Unlock()
+	if errors.Join(s.Put(t.Context(), recs)...) == nil {
+		t.Error("the fence is gone, and all was written")
+	}
+	if err := errors.Join(s.Put(t.Context(), recs)...); err != nil {
+		t.Errorf("at the second try: %v", err)
+	}
+	if l.txns > 5 {
+		t.Errorf("%d transactions for 100 records and a fence", l.txns)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -73,6 +74,7 @@ func open(servers []string, config *api.Config) (*link, *api.Client, error) {
 	if len(servers) == 0 {
 		return l, nil, fmt.Errorf("%w: no servers", registry.ErrInvalid)
 	}
+	l.turns = rand.IntN(len(servers)) // not all clients at the first
 	l.pass(nil)
 	own.Address, own.HttpClient, own.Transport = "consul", nil, t
 	client, err := api.NewClient(own) // which adds TLSConfig to t

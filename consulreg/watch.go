@@ -19,6 +19,10 @@ const (
 	// them all, and bring them.
 	small = 8 << 10
 
+	// maxDelay is the most time for an answer that need not wait. A server that has no
+	// leader in that moment keeps a query for a minute, and answers others meanwhile.
+	maxDelay = 10 * time.Second
+
 	minPause = 2 * time.Millisecond
 	maxPause = 200 * time.Millisecond
 )
@@ -60,13 +64,16 @@ func (b *Backend) mark(ctx context.Context, service string, last mark, most time
 	now := mark{meta.LastIndex, slices.Contains(names, path)}
 	// What was left out may be another service, whose name begins alike.
 	meta.ResultsFilteredByACLs = false
-	return now, b.trust(ctx, path, meta, !now.there)
+	return now, b.trust(q.Context(), path, meta, !now.there)
 }
 
-// waiting makes a query wait, which ends when it is overdue: the server adds up to
-// a sixteenth to what it is asked for.
+// waiting makes a query wait, unless nothing is known yet, and end when it is overdue:
+// the server adds up to a sixteenth to what it is asked for.
 func waiting(ctx context.Context, last mark, most time.Duration) (*api.QueryOptions, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, most+most/16+10*time.Second)
+	if last.index == 0 {
+		most = 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, most+most/16+maxDelay)
 	return (&api.QueryOptions{WaitIndex: last.index, WaitTime: most}).WithContext(ctx), cancel
 }
 

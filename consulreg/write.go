@@ -127,10 +127,12 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 	}
 	written, why, err := s.b.transact(ctx, ops)
 	if err != nil {
+		var r *refusal
+		answered := errors.As(err, &r) && r.settled()
 		for n, i := range of {
 			if i >= 0 {
 				errs[i] = err
-			} else {
+			} else if !answered {
 				s.doubt(ops[n].Key)
 			}
 		}
@@ -146,15 +148,23 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 		}
 		return nil
 	}
+	var moved bool               // a fence: by a move that was not answered, or by somebody else
+	denied := map[string]error{} // fences, by service
 	for n, i := range of {
 		err := why[n]
 		if i < 0 {
-			if err != nil { // a move that was not answered has been made, late
+			if errors.Is(err, registry.ErrDenied) {
+				service, _ := s.b.split(ops[n].Key)
+				denied[service] = err
+			} else if err != nil {
+				moved = true
 				s.doubt(ops[n].Key)
 			}
 			continue
 		}
 		switch {
+		case denied[recs[i].Service] != nil:
+			errs[i] = denied[recs[i].Service]
 		case errors.Is(err, registry.ErrSessionLost):
 			errs[i] = s.ended(err)
 		case err != nil:
@@ -162,6 +172,9 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 		case errs[i] == nil:
 			errs[i] = errors.New("refused with others")
 		}
+	}
+	if moved {
+		return nil // what is written again now would be refused again
 	}
 	for n, i := range of {
 		if i >= 0 && (n == 0 || of[n-1] != i) && !forGood(errs[i]) {

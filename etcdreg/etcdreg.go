@@ -9,6 +9,11 @@
 // the next when that one fails; and one watch stream, whatever it watches. Leases
 // are granted in whole seconds, and for no less than 1.5 times the election
 // timeout of the servers: 2 s by default.
+//
+// Where the servers ask for rights, a client needs them for all keys below
+// <root>/<service>/: to read those of services that it finds, and to read and write
+// those of services in which it registers. Beside the records there may be a key
+// "~/<lease>".
 package etcdreg
 
 import (

@@ -27,7 +27,7 @@ type hold struct {
 }
 
 // begin notes that recs are about to be written. Until they are done a loss is no
-// news, and what is found on our lease is no ghost.
+// news.
 func (s *session) begin(recs []registry.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *session) guard(ctx context.Context, service string, lost func(service, 
 		}
 		err = s.b.stream(ctx, c, lo, end, resp.Header.Revision, func(r clientv3.WatchResponse) {
 			for _, ev := range r.Events {
-				s.see(ctx, c, h, service, ev, lost)
+				s.see(h, service, ev, lost)
 			}
 		}, h.grown)
 		if err != nil {
@@ -150,21 +150,14 @@ func (s *session) guard(ctx context.Context, service string, lost func(service, 
 }
 
 // see judges one change of a key.
-func (s *session) see(ctx context.Context, c *conn, h *holding, service string, ev *clientv3.Event, lost func(service, id string)) {
+func (s *session) see(h *holding, service string, ev *clientv3.Event, lost func(service, id string)) {
 	key := string(ev.Kv.Key)
 	ours := ev.Type != clientv3.EventTypeDelete && clientv3.LeaseID(ev.Kv.Lease) == s.lease
 	s.mu.Lock()
 	held, holds := h.held[key]
-	ghost := ours && !holds && !h.writing[key]
 	s.mu.Unlock()
-	switch {
-	case holds && !ours && held.revision <= ev.Kv.ModRevision:
+	if holds && !ours && held.revision <= ev.Kv.ModRevision {
 		s.lose(h, service, key, held, lost)
-	case ghost:
-		// A request of ours that was given up, and came late: nobody wants it any
-		// more. If it has been written again since, this does nothing.
-		same := clientv3.Compare(clientv3.ModRevision(key), "=", ev.Kv.ModRevision)
-		_, _ = c.client.Txn(ctx).If(same).Then(clientv3.OpDelete(key)).Commit()
 	}
 }
 

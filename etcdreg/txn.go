@@ -52,7 +52,7 @@ func (s *session) replaceAll(ctx context.Context, recs []registry.Record, at []i
 		txn.Compare = append(txn.Compare, s.fenced(service))
 	}
 	resp, err := s.commit(ctx, txn)
-	if err != nil {
+	if err != nil && !isRefusal(err) {
 		s.doubt(created)
 	}
 	return resp.GetSucceeded(), resp.GetHeader().GetRevision(), err
@@ -71,27 +71,33 @@ func (s *session) replaceEach(ctx context.Context, recs []registry.Record, at []
 		txn.Success[i] = within(&all[i].op, conditions...)
 	}
 	resp, err := s.commit(ctx, txn)
-	if err != nil {
+	if err != nil && !isRefusal(err) {
 		s.doubt(creates(recs, at))
 	}
-	done = make([]bool, len(recs))
+	return succeeded(resp, len(recs)), resp.GetHeader().GetRevision(), err
+}
+
+// deleteEach removes those of recs that are as they were at their revisions, and says
+// which that were.
+func (s *session) deleteEach(ctx context.Context, recs []registry.Record, at []int64) (done []bool, err error) {
+	txn := &pb.TxnRequest{}
+	for i, rec := range recs {
+		key := []byte(s.b.key(rec.Service, rec.ID))
+		same := &pb.Compare{Target: pb.Compare_MOD, Result: pb.Compare_EQUAL, Key: key, TargetUnion: &pb.Compare_ModRevision{ModRevision: at[i]}}
+		remove := &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key}}}
+		txn.Success = append(txn.Success, within(remove, same))
+	}
+	resp, err := s.commit(ctx, txn)
+	return succeeded(resp, len(recs)), err
+}
+
+// succeeded says which of n transactions in one had their conditions met.
+func succeeded(resp *pb.TxnResponse, n int) []bool {
+	done := make([]bool, n)
 	for i, r := range resp.GetResponses() {
 		done[i] = r.GetResponseTxn().GetSucceeded()
 	}
-	return done, resp.GetHeader().GetRevision(), err
-}
-
-// deleteEach removes those of recs that are on the lease.
-func (s *session) deleteEach(ctx context.Context, recs []registry.Record) error {
-	txn := &pb.TxnRequest{}
-	for _, rec := range recs {
-		key := []byte(s.b.key(rec.Service, rec.ID))
-		ours := &pb.Compare{Target: pb.Compare_LEASE, Result: pb.Compare_EQUAL, Key: key, TargetUnion: &pb.Compare_Lease{Lease: int64(s.lease)}}
-		remove := &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key}}}
-		txn.Success = append(txn.Success, within(remove, ours))
-	}
-	_, err := s.commit(ctx, txn)
-	return err
+	return done
 }
 
 // read returns what is there of each of recs: an empty one where there is nothing.

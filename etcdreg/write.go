@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-rollcall/registry"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // batch bounds a transaction: servers take 1.5 MiB and 128 operations, those of the
@@ -98,7 +100,9 @@ func (s *session) putEach(ctx context.Context, recs []registry.Record, errs []er
 
 var errChanged = errors.New("the record changed while it was written")
 
-// Delete removes what is on the lease.
+// Delete removes what is on the lease: as of the revision at which it was ours, so that a
+// request which comes late does not remove what was registered since. What is not known to
+// be ours is read.
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
 	return s.fencedWrite(ctx, recs, s.remove)
 }
@@ -106,10 +110,37 @@ func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
 func (s *session) remove(ctx context.Context, recs []registry.Record) []error {
 	s.begin(recs) // their absence is no loss
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
-		err := s.deleteEach(ctx, recs)
+		at, err := s.ours(ctx, recs)
+		var done []bool
+		if err == nil {
+			done, err = s.deleteEach(ctx, recs, at)
+		}
 		s.done(recs, 0)
-		return fail(errs, err)
+		if err != nil {
+			return fail(errs, err)
+		}
+		for i := range recs {
+			if at[i] > 0 && !done[i] {
+				errs[i] = errChanged
+			}
+		}
+		return nil
 	})
+}
+
+// ours returns the revisions of those of recs that are on the lease, 0 for the others.
+func (s *session) ours(ctx context.Context, recs []registry.Record) ([]int64, error) {
+	at := s.heldAt(recs)
+	if !slices.Contains(at, 0) {
+		return at, nil
+	}
+	there, err := s.read(ctx, recs)
+	for i, kv := range there {
+		if at[i] == 0 && clientv3.LeaseID(kv.Lease) == s.lease {
+			at[i] = kv.ModRevision
+		}
+	}
+	return at, err
 }
 
 // fail notes err for all, and returns them if they are to be written again in

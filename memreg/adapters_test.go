@@ -10,5 +10,5 @@ import (
 func TestAdapters(t *testing.T) {
 	h := harness(300 * time.Millisecond)
 	h.TTL, h.Slack = 2*time.Second, time.Second
-	adaptertest.Run(t, h)
+	adaptertest.Run(t, h, 2*h.TTL)
 }

@@ -57,6 +57,7 @@ func (ss *session) end() {
 	for r := range ss.records {
 		ss.conn.store.unset(r[0], r[1])
 	}
+	clear(ss.records) // a store that is restored may have it live again
 	delete(ss.conn.store.sessions, ss)
 	signal(ss.wake)
 }

@@ -138,7 +138,7 @@ func (c *conn) raise(link *link) {
 // come back then say themselves whether it is over, and only what they say is
 // certain. c.mu is held.
 func (c *conn) disown() {
-	if c.granted > 0 && time.Since(c.since) > 2*c.granted {
+	if !c.expired && c.granted > 0 && time.Since(c.since) > 2*c.granted {
 		c.expired, c.guessed = true, true
 	}
 }

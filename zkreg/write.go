@@ -128,6 +128,7 @@ func (s *session) guess(p *plan) bool {
 		return p.create
 	case !p.create: // about to be deleted: its absence is no loss
 		delete(s.held, p.path)
+		delete(s.look, p.path)
 	}
 	return !h.moved && h.breaks == breaks && h.version == s.parents[p.parent].version
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -19,9 +20,9 @@ import (
 
 const (
 	service = "go_servers"
-	workers = 8
-	pause   = 5 * time.Millisecond // of a worker between two requests
-	limit   = 5 * time.Second      // of a request: more than a dial that nobody answers
+	workers = 64
+	pause   = 320 * time.Millisecond // of a worker between two requests: 200 a second in all
+	limit   = 5 * time.Second        // of a request: more than a dial that nobody answers
 )
 
 // A protocol is what servers and clients speak.
@@ -36,22 +37,25 @@ type protocol struct {
 	client func(t *testing.T, reg registry.Registry) (ask func(context.Context) (string, error))
 }
 
-// Run checks each adapter on the registry of h, whose clients can be cut off.
-func Run(t *testing.T, h conformance.Harness) {
+// Run checks each adapter on the registry of h, whose clients can be cut off, and are
+// for the time of outage.
+func Run(t *testing.T, h conformance.Harness, outage time.Duration) {
 	for _, p := range []protocol{overTCP, overHTTP, overGRPC} {
-		for _, s := range scenes {
-			t.Run(p.name+"/"+s.name, func(t *testing.T) {
-				t.Parallel()
-				w := &world{T: t, h: h, p: p, open: h.New(t)}
-				w.client = w.connect()
-				w.ask = p.client(t, w.client.Registry)
-				for range 3 {
-					w.start()
-				}
-				w.sees(3)
-				w.load(s.run)
-			})
-		}
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			for _, s := range scenes {
+				t.Run(s.name, func(t *testing.T) {
+					w := &world{T: t, h: h, p: p, outage: outage, open: h.New(t)}
+					w.client = w.connect()
+					w.ask = p.client(t, w.client.Registry)
+					for range 3 {
+						w.start()
+					}
+					w.sees(3)
+					w.load(s.run)
+				})
+			}
+		})
 	}
 }
 
@@ -79,7 +83,7 @@ var scenes = []struct {
 		for _, c := range all {
 			c.Cut()
 		}
-		w.lasts(2 * w.dmax())
+		w.lasts(w.outage)
 		for _, c := range all {
 			c.Heal()
 		}
@@ -100,6 +104,7 @@ type world struct {
 	*testing.T
 	h       conformance.Harness
 	p       protocol
+	outage  time.Duration
 	open    func(*registry.Options) conformance.Client
 	client  conformance.Client
 	ask     func(context.Context) (string, error)
@@ -211,6 +216,7 @@ func (w *world) load(run func(*world)) {
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
+			w.lasts(rand.N(pause)) // each has its own moments
 			tick := time.NewTicker(pause)
 			defer tick.Stop()
 			for {
@@ -255,7 +261,7 @@ func (w *world) answered(servers ...*server) {
 	w.Helper()
 	end := time.NewTimer(w.h.Slack + limit)
 	defer end.Stop()
-	tick := time.NewTicker(pause)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		missing := 0
