@@ -101,6 +101,51 @@ func TestOneOfManyFailures(t *testing.T) {
 	})
 }
 
+// TestDrop: what says nothing of an instance is neither a failure nor a success, leaves its
+// latency as it is, and is no longer under way. A failure is no latency either, where
+// nothing else is known: who refuses at once is not fast.
+func TestDrop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 1)
+		var n *balance.Node
+		b := s.balancer(1, seen{&n}, nil)
+		s.take(b, id(0)).Drop()
+		if n.InFlight() != 0 || n.Latency() != 0 {
+			t.Errorf("dropped: %d in flight, latency %v", n.InFlight(), n.Latency())
+		}
+		p := s.take(b, id(0))
+		time.Sleep(time.Millisecond)
+		p.Done(errBroken)
+		if n.InFlight() != 0 || n.Latency() != 0 {
+			t.Errorf("failed: %d in flight, latency %v", n.InFlight(), n.Latency())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 4)
+		b := s.balancer(4, balance.RoundRobin(), nil)
+		s.take(b, id(2)).Drop()
+		if got := s.count(b, 40, plain); got[id(2)] != 10 {
+			t.Errorf("dropped: %v", got)
+		}
+		s.take(b, id(2)).Done(errBroken)
+		p, _ := s.back(b, id(2))
+		p.Drop() // the row of failures goes on
+		s.take(b, id(2)).Done(errBroken)
+		if _, out := s.back(b, id(2)); out < 2*time.Second {
+			t.Errorf("a second failure in a row: left out for %v", out)
+		}
+	})
+}
+
+// seen shows the first node, and is one that measures.
+type seen struct{ n **balance.Node }
+
+func (seen) Measures() bool { return true }
+func (p seen) Prepare(set []*balance.Node) func(balance.Request) int {
+	*p.n = set[0]
+	return func(balance.Request) int { return 0 }
+}
+
 // TestPanic: if too few are left, all are used; the last one is never left out.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

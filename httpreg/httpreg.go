@@ -14,10 +14,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -68,7 +66,10 @@ type Options struct {
 	// Key returns what [balance.Hash] goes by. It is "" for all requests if nil.
 	Key func(*http.Request) string
 
-	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less.
+	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less, and, where there
+	// are other instances left to try, no more than half of the time that remains to
+	// the request's context. An instance that has been silent for longer than this
+	// when the context ends has failed.
 	DialTimeout time.Duration
 
 	// Base is what connections to each instance are made with: a copy of it for each.
@@ -137,13 +138,14 @@ func (t *Transport) send(req *http.Request, name string, b *body) (*http.Respons
 	if err != nil {
 		return nil, err
 	}
-	var pr balance.Request
+	var key string
 	if t.opts.Key != nil {
-		pr.Key = t.opts.Key(req)
+		key = t.opts.Key(req)
 	}
+	pr := s.Request(req.Context(), key, t.opts.DialTimeout)
 	var failed error
 	for sent := 0; ; {
-		p, err := s.PickFor(req.Context(), pr)
+		p, err := pr.Next()
 		if errors.Is(err, balance.ErrNone) && failed != nil {
 			return nil, failed
 		}
@@ -154,15 +156,13 @@ func (t *Transport) send(req *http.Request, name string, b *body) (*http.Respons
 		if err == nil {
 			return resp, nil
 		}
-		in := p.Instance()
 		if got {
 			sent++
 		}
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", in.Addr, err))
+		failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Instance().Addr, err))
 		if req.Context().Err() != nil || sent >= maxSent || got && !repeatable(req) || !b.again() {
 			return nil, failed
 		}
-		pr.Tried = append(pr.Tried, in.ID)
 	}
 }
 
@@ -173,120 +173,6 @@ func repeatable(req *http.Request) bool {
 		return true
 	}
 	return req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil
-}
-
-// A service is its picks, and a transport for each address.
-type service struct {
-	*picks.Service
-	name string
-	base *http.Transport
-
-	mu    sync.Mutex
-	there map[string]*host // of the newest set that was seen
-}
-
-// A host has the connections of one address.
-type host struct {
-	*http.Transport
-	gone atomic.Bool
-}
-
-func (t *Transport) service(name string) (*service, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.byName[name]; s != nil {
-		return s, nil
-	}
-	p, err := t.set.Get(name)
-	if err != nil {
-		return nil, err
-	}
-	s := &service{Service: p, name: name, base: t.base, there: map[string]*host{}}
-	t.byName[name] = s
-	s.follow()
-	t.work.Go(func() {
-		for {
-			changed := s.View.Changed()
-			s.follow()
-			select {
-			case <-changed:
-			case <-t.ctx.Done():
-				return
-			}
-		}
-	})
-	return s, nil
-}
-
-// follow gives up the connections of those that went.
-func (s *service) follow() {
-	list := s.View.Snapshot().Instances
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := make(map[string]*host, len(list))
-	for _, in := range list {
-		now[in.Addr] = s.there[in.Addr]
-	}
-	for addr, h := range s.there {
-		if _, stays := now[addr]; h != nil && !stays {
-			h.gone.Store(true)
-			h.CloseIdleConnections()
-		}
-	}
-	s.there = now
-}
-
-// host returns the connections to addr. Those to one that is not known, since it has
-// just come or gone, are not kept.
-func (s *service) host(addr string) *host {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h, known := s.there[addr]
-	if h != nil {
-		return h
-	}
-	h = &host{Transport: s.base.Clone()}
-	if h.TLSClientConfig != nil {
-		h.TLSClientConfig.ServerName = cmp.Or(h.TLSClientConfig.ServerName, s.name)
-	} else {
-		h.TLSClientConfig = newTLS(s.name)
-	}
-	if known {
-		s.there[addr] = h
-	} else {
-		h.gone.Store(true)
-	}
-	return h
-}
-
-// try sends req to the picked instance, and reports whether it had a connection.
-func (s *service) try(req *http.Request, p balance.Picked, b *body) (*http.Response, bool, error) {
-	var got atomic.Bool
-	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
-	})
-	out := req.Clone(ctx)
-	out.Body = b.reader()
-	out.Host = cmp.Or(req.Host, req.URL.Host)
-	out.URL.Host = p.Instance().Addr
-	h := s.host(p.Instance().Addr)
-	done := func(err error) {
-		if req.Context().Err() != nil {
-			err = nil // the caller has given up: that says nothing of the instance
-		}
-		p.Done(err)
-		if h.gone.Load() {
-			h.CloseIdleConnections()
-		}
-	}
-	resp, err := h.RoundTrip(out)
-	if err != nil {
-		done(err)
-		return nil, got.Load(), err
-	}
-	resp.Request = req
-	resp.Body = answered(resp.Body, done)
-	return resp, true, nil
 }
 
 // CloseIdleConnections closes those of all instances that are not in use.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/go-rollcall/registry"
@@ -74,16 +73,6 @@ func (s *Set) Close() {
 		svc.Balancer.Close()
 		svc.View.Close()
 	}
-}
-
-// Last reports whether the instance id is the only one of view's that a request which has
-// tried others can go to.
-func Last(view balance.View, id string, tried []string) bool {
-	all := view.Snapshot().Instances
-	if len(all) > len(tried)+1 {
-		return false // nearly always, and there may be thousands
-	}
-	return !slices.ContainsFunc(all, func(in registry.Instance) bool { return in.ID != id && !slices.Contains(tried, in.ID) })
 }
 
 // Name returns the service that stands where a host and a port do: a name without a
