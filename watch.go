@@ -118,6 +118,7 @@ func (w *watch) current(version string, changed bool) {
 func (w *watch) troubled(err error) (over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	stop(&w.emptied) // nobody knows any more whether somebody has come meanwhile
 	switch {
 	case !w.known && permanent(err):
 		w.final = err
