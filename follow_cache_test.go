@@ -155,6 +155,30 @@ func TestCacheOutlastsAnEmptyAnswer(t *testing.T) {
 	}
 }
 
+// A program that has not heard of the registry since it wrote the file, or that ends
+// while nothing is certain, leaves the file to those who know better.
+func TestCacheIsNotWrittenAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "svc.view")
+	synctest.Test(t, func(t *testing.T) {
+		store := memreg.NewStore()
+		store.Plant("svc", "h:1", nil)
+		k := keeping(t, store, dir, false)
+		until(k.view, func(s registry.Snapshot) bool { return len(s.Instances) == 1 })
+		k.link.Cut()
+		time.Sleep(time.Hour)
+		newer := []byte("of another program")
+		if err := os.WriteFile(path, newer, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		k.end()
+		if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, newer) {
+			t.Errorf("the file was written again in an outage: %s, %v", data, err)
+		}
+	})
+}
+
 // A crash leaves what was confirmed a few seconds before; a burst of changes is one
 // write.
 func TestCacheIsWrittenSoon(t *testing.T) {
