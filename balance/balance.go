@@ -15,7 +15,9 @@
 // among ten thousand: what a [Policy] needs is prepared when the set changes, aside.
 //
 // An instance whose requests fail is left out for a while, which doubles with each
-// failure in a row, and comes back by itself: see [Options].
+// failure in a row, and comes back by itself: see [Options]. One with a "weight" of 0 in
+// its Meta is drained: no policy picks it, unless all are. Both remain as a last resort,
+// for a request that has tried the others.
 package balance
 
 import (

@@ -10,10 +10,14 @@ import (
 
 // A Node is an instance as a Policy sees it.
 type Node struct {
-	in    registry.Instance
-	epoch uint32 // the state's, when the node was made
+	in     registry.Instance
+	weight float64
+	epoch  uint32 // the state's, when the node was made
 	*state
 }
+
+// drained reports whether n is to get nothing.
+func (n *Node) drained() bool { return n.weight == 0 }
 
 // Instance returns the instance. Its Meta is shared: it must not be modified.
 func (n *Node) Instance() registry.Instance { return n.in }

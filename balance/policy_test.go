@@ -31,6 +31,13 @@ func TestShares(t *testing.T) {
 		{"zone, weighted", balance.Zone("a", balance.Weighted()), [][]string{
 			{"zone", "a", "weight", "3"}, {"zone", "b"}, {"zone", "a"},
 		}, []float64{3, 0, 1}, plain},
+		{"zone, all local ones drained", balance.Zone("a", balance.Weighted()), [][]string{
+			{"zone", "a", "weight", "0"}, {"zone", "b"}, {},
+		}, []float64{0, 1, 1}, plain},
+		{"random, drained", balance.Random(), [][]string{{}, {"weight", "0"}, {"weight", "2"}}, []float64{1, 0, 1}, plain},
+		{"round robin, drained", balance.RoundRobin(), [][]string{{}, {"weight", "0.0"}, {}}, []float64{1, 0, 1}, plain},
+		{"hash, drained", balance.Hash(), [][]string{{}, {"weight", "0"}, {}}, []float64{1, 0, 1}, keyed},
+		{"p2c, all drained but one", balance.P2C(), [][]string{{"weight", "0"}, {"weight", "0"}, {"weight", "2"}}, []float64{0, 0, 1}, plain},
 		{"zone without anybody", balance.Zone("c", balance.Random()), [][]string{{"zone", "a"}, {"zone", "b"}}, []float64{1, 1}, plain},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
