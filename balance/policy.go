@@ -50,8 +50,13 @@ type roundRobin struct {
 	_    [60]byte
 }
 
-// RoundRobin picks the instances one after the other.
-func RoundRobin() Policy { return &roundRobin{} }
+// RoundRobin picks the instances one after the other. It begins at any of them: programs
+// that start together do not all go to the same one.
+func RoundRobin() Policy {
+	p := &roundRobin{}
+	p.next.Store(rand.Uint32())
+	return p
+}
 
 func (*roundRobin) Measures() bool { return false }
 

@@ -91,6 +91,24 @@ func TestWeightedIsSmooth(t *testing.T) {
 	}
 }
 
+// TestBeginsAnywhere: the first picks of many clients are spread.
+func TestBeginsAnywhere(t *testing.T) {
+	for name, policy := range map[string]func() balance.Policy{"round robin": balance.RoundRobin, "weighted": balance.Weighted} {
+		t.Run(name, func(t *testing.T) {
+			s := of(t, 3)
+			got := map[string]int{}
+			for range 100 { // one in three, more or less: 10 are 5 standard deviations less
+				got[s.pick(s.balancer(3, policy(), nil), balance.Request{})]++
+			}
+			for i := range 3 {
+				if got[id(i)] < 10 {
+					t.Errorf("the first picks of 100 clients: %v", got)
+				}
+			}
+		})
+	}
+}
+
 // TestMetadataChanges: picks go by the newest metadata, and return it.
 func TestMetadataChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"math"
+	"math/rand/v2"
 	"sort"
 	"strconv"
 	"sync/atomic"
@@ -17,8 +18,13 @@ type weighted struct {
 
 // Weighted picks each instance in proportion to the "weight" in its Meta, a number: 1 if
 // there is none or it cannot be read; 0 drains the instance, whatever the policy. The picks are spread evenly: what an instance gets of any
-// that follow each other differs from its share by a few at most.
-func Weighted() Policy { return &weighted{} }
+// that follow each other differs from its share by a few at most. They begin anywhere, as
+// with [RoundRobin].
+func Weighted() Policy {
+	p := &weighted{}
+	p.next.Store(rand.Uint64())
+	return p
+}
 
 func (*weighted) Measures() bool { return false }
 
