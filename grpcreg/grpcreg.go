@@ -1,7 +1,7 @@
 // Package grpcreg resolves gRPC targets by a registry: registry:///go_servers.
 //
 //	conn, err := grpc.NewClient("registry:///go_servers",
-//		grpc.WithResolvers(grpcreg.Builder(reg)),
+//		grpc.WithResolvers(grpcreg.Builder(reg, nil)),
 //		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`), …)
 //
 // Which instance a call goes to, and what is tried again, is for gRPC's own balancers
@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"time"
 
@@ -32,6 +33,18 @@ const firstWait = 2 * time.Second
 
 var errAway = errors.New("the registry has not answered yet")
 
+// Options configure a Builder. The zero value and nil work.
+type Options struct {
+	// Cache is a directory for the last confirmed set of each service, with which a
+	// connection begins while the registry is away: see [registry.FollowOptions]. None
+	// if empty.
+	Cache string
+
+	// Logger receives what a view has to say of the registry and the cache: see
+	// [registry.FollowOptions]. slog.Default if nil.
+	Logger *slog.Logger
+}
+
 // Builder returns what makes a connection find its servers in reg; for
 // [google.golang.org/grpc.WithResolvers]. The caller closes reg, after the connections.
 //
@@ -40,9 +53,18 @@ var errAway = errors.New("the registry has not answered yet")
 // the first set is known, calls fail with why there is none, after 2 s.
 //
 // Each endpoint has the instance's metadata among its attributes: see [Meta].
-func Builder(reg registry.Registry) resolver.Builder { return builder{reg} }
+func Builder(reg registry.Registry, opts *Options) resolver.Builder {
+	b := builder{reg: reg}
+	if opts != nil {
+		b.opts = *opts
+	}
+	return b
+}
 
-type builder struct{ reg registry.Registry }
+type builder struct {
+	reg  registry.Registry
+	opts Options
+}
 
 func (builder) Scheme() string { return Scheme }
 
@@ -52,7 +74,7 @@ func (b builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolve
 		return nil, fmt.Errorf("grpcreg: %w target %q: want %s:///service, with three slashes", registry.ErrInvalid, target.URL.String(), Scheme)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	view, err := registry.Follow(ctx, b.reg, target.Endpoint(), nil)
+	view, err := registry.Follow(ctx, b.reg, target.Endpoint(), &registry.FollowOptions{Cache: b.opts.Cache, Logger: b.opts.Logger})
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("grpcreg: target %q: %w", target.URL.String(), err)

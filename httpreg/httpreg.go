@@ -63,6 +63,11 @@ type Options struct {
 	// Balance configures the balancer of each service.
 	Balance *balance.Options
 
+	// Cache is a directory for the last confirmed set of each service, with which the
+	// Transport begins while the registry is away: see [registry.FollowOptions]. None if
+	// empty.
+	Cache string
+
 	// Key returns what [balance.Hash] goes by. It is "" for all requests if nil.
 	Key func(*http.Request) string
 
@@ -103,7 +108,7 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 		defer cancel()
 		return dial(ctx, network, addr)
 	}
-	t.set = picks.New(reg, t.opts.Policy, t.opts.Balance)
+	t.set = picks.New(reg, picks.Options{Policy: t.opts.Policy, Balance: t.opts.Balance, Cache: t.opts.Cache})
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }

@@ -37,6 +37,11 @@ type Options struct {
 	// Balance configures the balancer of each service.
 	Balance *balance.Options
 
+	// Cache is a directory for the last confirmed set of each service, with which the
+	// Dialer begins while the registry is away: see [registry.FollowOptions]. None if
+	// empty.
+	Cache string
+
 	// TryTimeout bounds a try while there are other instances left to try: 1 s if 0
 	// or less, and no more than half of the time that remains to the context. The last
 	// one left has all of it.
@@ -57,7 +62,7 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 	if d.opts.Dial == nil {
 		d.opts.Dial = new(net.Dialer).DialContext
 	}
-	d.set = picks.New(reg, d.opts.Policy, d.opts.Balance)
+	d.set = picks.New(reg, picks.Options{Policy: d.opts.Policy, Balance: d.opts.Balance, Cache: d.opts.Cache})
 	return d
 }
 

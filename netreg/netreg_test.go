@@ -235,3 +235,33 @@ func TestRegistryAway(t *testing.T) {
 		}
 	})
 }
+
+// With a cache, a program that starts while the registry is away dials at once.
+func TestBeginsWithCache(t *testing.T) {
+	dir := t.TempDir()
+	for _, away := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *world) {
+			w.accept(t, "live:1")
+			if away {
+				w.link.Cut()
+			} else {
+				w.store.Plant("svc", "live:1", nil)
+			}
+			reg := registry.New(w.link, &registry.Options{Logger: slog.New(slog.DiscardHandler)})
+			defer reg.Close()
+			d := netreg.NewDialer(reg, &netreg.Options{Dial: w.Dial, Cache: dir, Balance: &balance.Options{Logger: slog.New(slog.DiscardHandler)}})
+			defer d.Close() // writes the file
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			start := time.Now()
+			c, err := d.DialContext(ctx, "tcp", "svc")
+			if err != nil {
+				t.Fatalf("the registry is away: %v, and: %v", away, err)
+			}
+			c.Close()
+			if took := time.Since(start); took > 0 {
+				t.Errorf("the registry is away: %v, and the dial took %v", away, took)
+			}
+		})
+	}
+}
