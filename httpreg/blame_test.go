@@ -3,12 +3,17 @@ package httpreg_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/go-rollcall/registry/balance"
@@ -71,6 +76,99 @@ func TestHungIsLeftOut(t *testing.T) {
 				t.Errorf("%d of 10 requests went to %s, which hangs", n, hung.Listener.Addr())
 			}
 		})
+	}
+}
+
+// What is wrong with the request itself is no instance's fault, and goes to no other.
+func TestCallersMistakes(t *testing.T) {
+	for name, spoil := range map[string]func(*http.Request){
+		"header": func(r *http.Request) { r.Header["no header"] = []string{"x"} },
+		"method": func(r *http.Request) { r.Method = "PU T" },
+		"scheme": func(r *http.Request) { r.URL.Scheme = "gopher" },
+		"body": func(r *http.Request) {
+			r.Body = io.NopCloser(io.MultiReader(strings.NewReader("half"), iotest.ErrReader(errors.New("the disk is gone"))))
+		},
+		"short body": func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("half")), 8 },
+		"long body":  func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(strings.NewReader("half")), 2 },
+	} {
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", to be had again: ", again), func(t *testing.T) {
+				w := newWorld(t)
+				var served [2]atomic.Int32
+				for i, id := range []string{"a", "b"} {
+					w.serve(id, func(rw http.ResponseWriter, r *http.Request) {
+						if r.Method == http.MethodGet {
+							served[i].Add(1)
+						}
+					})
+				}
+				client := w.blaming(httpreg.Options{})
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://go_servers/", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				spoil(req)
+				if body := req.Body; again && body != http.NoBody {
+					req.GetBody = func() (io.ReadCloser, error) { return body, nil }
+				}
+				if resp, err := client.Transport.RoundTrip(req); err == nil {
+					resp.Body.Close()
+					if name != "long body" { // net/http sends what was announced, and may have the answer first
+						t.Error("no error")
+					}
+				}
+				for range 4 {
+					if err := get(t, client, time.Minute); err != nil {
+						t.Error(err)
+					}
+				}
+				if a, b := served[0].Load(), served[1].Load(); a != 2 || b != 2 {
+					t.Errorf("of the next 4 requests %d and %d went to the two instances", a, b)
+				}
+			})
+		}
+	}
+}
+
+// A dead connection is one whose other end is gone, which is noticed in writing.
+type dead struct {
+	net.Conn
+	is *atomic.Bool
+}
+
+func (d dead) Write(p []byte) (int, error) {
+	if d.is.Load() {
+		return 0, syscall.EPIPE
+	}
+	return d.Conn.Write(p)
+}
+
+// A POST for which there was a dead connection, and then none, was never sent.
+func TestDeadConnection(t *testing.T) {
+	w := newWorld(t)
+	first := w.serve("a", echo)
+	w.serve("b", echo)
+	var gone atomic.Bool
+	client := w.client(httpreg.Options{Base: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr != first.Listener.Addr().String() {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+		if gone.Load() {
+			return nil, syscall.ECONNREFUSED
+		}
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return dead{c, &gone}, err
+	}}})
+	for range 2 {
+		resp, err := client.Post("http://go_servers/", "text/plain", strings.NewReader("text"))
+		if err != nil {
+			t.Fatalf("the first instance is gone: %v; %v", gone.Load(), err)
+		}
+		if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "POST go_servers text" {
+			t.Errorf("%q, %v", b, err)
+		}
+		resp.Body.Close()
+		gone.Store(true)
 	}
 }
 

@@ -118,7 +118,8 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 // GET, HEAD, OPTIONS, TRACE, PUT or DELETE, or the header has an Idempotency-Key, and
 // the body can be had again (GetBody, or none). What was sent is sent three times at
 // most. Nothing is tried again once the request's context has ended. Any response is
-// an answer, whatever its status.
+// an answer, whatever its status. A request that net/http refuses to send, or whose body
+// cannot be read, has failed by itself: that is no instance's fault.
 //
 // Before anything is known of the service, RoundTrip waits for the registry, within the
 // request's context; an outage after that changes nothing.
@@ -149,7 +150,7 @@ func (t *Transport) send(req *http.Request, name string, b *body) (*http.Respons
 	}
 	pr := s.Request(req.Context(), key, t.opts.DialTimeout)
 	var failed error
-	for sent := 0; ; {
+	for times := 0; ; {
 		p, err := pr.Next()
 		if errors.Is(err, balance.ErrNone) && failed != nil {
 			return nil, failed
@@ -157,15 +158,15 @@ func (t *Transport) send(req *http.Request, name string, b *body) (*http.Respons
 		if err != nil {
 			return nil, errors.Join(failed, err)
 		}
-		resp, got, err := s.try(req, p, b)
+		resp, end, err := s.try(req, p, b)
 		if err == nil {
 			return resp, nil
 		}
-		if got {
-			sent++
+		if end == sent {
+			times++
 		}
 		failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Instance().Addr, err))
-		if req.Context().Err() != nil || sent >= maxSent || got && !repeatable(req) || !b.again() {
+		if end == hopeless || req.Context().Err() != nil || times >= maxSent || end == sent && !repeatable(req) || !b.again() {
 			return nil, failed
 		}
 	}
