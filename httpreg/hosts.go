@@ -3,9 +3,11 @@ package httpreg
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/internal/picks"
 )
 
@@ -17,6 +19,7 @@ type service struct {
 
 	mu    sync.Mutex
 	there map[string]*host // of the newest set that was seen
+	left  bool             // no connection is kept any more
 }
 
 // A host has the connections of one address.
@@ -28,6 +31,9 @@ type host struct {
 func (t *Transport) service(name string) (*service, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed {
+		return nil, registry.ErrClosed
+	}
 	if s := t.byName[name]; s != nil {
 		return s, nil
 	}
@@ -54,9 +60,21 @@ func (t *Transport) service(name string) (*service, error) {
 
 // follow gives up the connections of those that went.
 func (s *service) follow() {
-	list := s.View.Snapshot().Instances
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.keep(s.View.Snapshot().Instances)
+}
+
+// leave gives up all connections, and has none kept that are made later.
+func (s *service) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = true
+	s.keep(nil)
+}
+
+// keep gives up the connections to all but those in list. s.mu is held.
+func (s *service) keep(list []registry.Instance) {
 	now := make(map[string]*host, len(list))
 	for _, in := range list {
 		now[in.Addr] = s.there[in.Addr]
@@ -70,14 +88,16 @@ func (s *service) follow() {
 	s.there = now
 }
 
-// host returns the connections to addr. Those to one that is not known, since it has
-// just come or gone, are not kept.
+// host returns the connections to addr. Those to one that has gone are not kept.
 func (s *service) host(addr string) *host {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h, known := s.there[addr]
 	if h != nil {
 		return h
+	}
+	if !known && !s.left { // it may have come just now
+		known = slices.ContainsFunc(s.View.Snapshot().Instances, func(in registry.Instance) bool { return in.Addr == addr })
 	}
 	h = &host{Transport: s.base.Clone()}
 	if h.TLSClientConfig != nil {

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -52,6 +51,7 @@ type Transport struct {
 	work   sync.WaitGroup
 
 	mu     sync.Mutex
+	closed bool
 	byName map[string]*service
 }
 
@@ -78,7 +78,8 @@ type Options struct {
 	DialTimeout time.Duration
 
 	// Base is what connections to each instance are made with: a copy of it for each.
-	// That of net/http if nil, but without a proxy.
+	// That of net/http if nil, but without a proxy, and with up to 100 idle connections
+	// to each instance.
 	Base *http.Transport
 }
 
@@ -90,24 +91,7 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 		t.opts = *opts
 	}
 	t.opts.DialTimeout = cmp.Or(max(t.opts.DialTimeout, 0), defaultDialTimeout)
-	switch d, ok := http.DefaultTransport.(*http.Transport); {
-	case t.opts.Base != nil:
-		t.base = t.opts.Base.Clone()
-	case ok:
-		t.base = d.Clone()
-		t.base.Proxy = nil
-	default:
-		t.base = &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
-	}
-	dial := t.base.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	t.base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
-		defer cancel()
-		return dial(ctx, network, addr)
-	}
+	t.base = base(t.opts.Base, t.opts.DialTimeout)
 	t.set = picks.New(reg, picks.Options{Policy: t.opts.Policy, Balance: t.opts.Balance, Cache: t.opts.Cache})
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
@@ -207,22 +191,16 @@ func (t *Transport) CloseIdleConnections() {
 // returns when the last goroutine of the Transport has ended. Requests under way go on;
 // their connections are closed after them. Later ones fail with [registry.ErrClosed].
 func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true // no service comes from here on
+	all := t.byName
+	t.byName = nil
+	t.mu.Unlock()
 	t.cancel()
 	t.set.Close()
 	t.work.Wait()
-	t.mu.Lock()
-	all := t.byName
-	t.byName = map[string]*service{}
-	t.mu.Unlock()
 	for _, s := range all {
-		s.mu.Lock()
-		for _, h := range s.there {
-			if h != nil {
-				h.gone.Store(true)
-				h.CloseIdleConnections()
-			}
-		}
-		s.mu.Unlock()
+		s.leave()
 	}
 	t.base.CloseIdleConnections()
 	return nil
