@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/attributes"
@@ -37,7 +38,8 @@ var errAway = errors.New("the registry has not answered yet")
 type Options struct {
 	// Cache is a directory for the last confirmed set of each service, with which a
 	// connection begins while the registry is away: see [registry.FollowOptions]. None
-	// if empty.
+	// if empty. It is not waited for at the end of the program, so that the time in
+	// it may be 10 minutes old.
 	Cache string
 
 	// Logger receives what a view has to say of the registry and the cache: see
@@ -48,13 +50,16 @@ type Options struct {
 // Builder returns what makes a connection find its servers in reg; for
 // [google.golang.org/grpc.WithResolvers]. The caller closes reg, after the connections.
 //
-// A connection follows its service by a watch. In an outage of the registry it keeps
+// A connection follows its service by a watch. That lasts until reg is closed, and all
+// connections of the Builder share it: so one that was idle for long, whose resolver gRPC
+// closes after 30 minutes ([google.golang.org/grpc.WithIdleTimeout]) and builds anew, has the
+// addresses at once. In an outage of the registry it keeps
 // the addresses that it has, and it never takes an error for an empty service. Before
 // the first set is known, calls fail with why there is none, after 2 s.
 //
 // Each endpoint has the instance's metadata among its attributes: see [Meta].
 func Builder(reg registry.Registry, opts *Options) resolver.Builder {
-	b := builder{reg: reg}
+	b := &builder{reg: reg, views: map[string]*registry.View{}}
 	if opts != nil {
 		b.opts = *opts
 	}
@@ -64,24 +69,42 @@ func Builder(reg registry.Registry, opts *Options) resolver.Builder {
 type builder struct {
 	reg  registry.Registry
 	opts Options
+
+	mu    sync.Mutex
+	views map[string]*registry.View // by service; each ends with reg
 }
 
-func (builder) Scheme() string { return Scheme }
+func (*builder) Scheme() string { return Scheme }
 
-// Build starts to follow the service, which is the target's path; it has no authority.
-func (b builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+// Build hands over what is followed of the service, which is the target's path; it has no
+// authority.
+func (b *builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	if target.URL.Host != "" {
 		return nil, fmt.Errorf("grpcreg: %w target %q: want %s:///service, with three slashes", registry.ErrInvalid, target.URL.String(), Scheme)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	view, err := registry.Follow(ctx, b.reg, target.Endpoint(), &registry.FollowOptions{Cache: b.opts.Cache, Logger: b.opts.Logger})
+	view, err := b.view(target.Endpoint())
 	if err != nil {
-		cancel()
 		return nil, fmt.Errorf("grpcreg: target %q: %w", target.URL.String(), err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	r := &follower{view: view, cc: cc, cancel: cancel, ended: make(chan struct{})}
 	go r.run(ctx)
 	return r, nil
+}
+
+// view returns that of the service.
+func (b *builder) view(service string) (*registry.View, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v := b.views[service]; v != nil {
+		return v, nil
+	}
+	v, err := registry.Follow(context.Background(), b.reg, service, &registry.FollowOptions{Cache: b.opts.Cache, Logger: b.opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	b.views[service] = v
+	return v, nil
 }
 
 // A follower hands the instances of a service to a connection.
@@ -95,10 +118,9 @@ type follower struct {
 // ResolveNow does nothing: a watch has the news already.
 func (*follower) ResolveNow(resolver.ResolveNowOptions) {}
 
-// Close returns when the last goroutine has ended.
+// Close returns when the follower's goroutine has ended. The view stays.
 func (r *follower) Close() {
 	r.cancel()
-	r.view.Close()
 	<-r.ended
 }
 

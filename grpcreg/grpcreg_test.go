@@ -231,3 +231,27 @@ func TestBeginsWithCache(t *testing.T) {
 		})
 	}
 }
+
+// gRPC lets go of the resolver of a connection that is idle, and takes another later: in an
+// outage too it knows what it knew. What changed meanwhile is known at once.
+func TestIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, store *memreg.Store, link *memreg.Conn, reg registry.Registry) {
+		store.Plant("svc", "h:1", nil)
+		b := grpcreg.Builder(reg, nil)
+		for _, want := range []string{"h:1", "h:1 h:2", "h:1 h:2"} {
+			c, r, err := buildWith(t, b, "registry:///svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got, _, errs := c.told(); got != want || errs > 0 {
+				t.Errorf("addresses %q and %d errors, want %q", got, errs, want)
+			}
+			r.Close()
+			store.Plant("svc", "h:2", nil)
+			time.Sleep(time.Minute)
+			link.Cut()
+			time.Sleep(time.Hour)
+		}
+	})
+}

@@ -40,13 +40,13 @@ func TestHTTP2(t *testing.T) {
 		base *http.Transport
 		want int
 	}{
-		"none":                    {nil, 2},
-		"nothing in it":           {&http.Transport{}, 2},
-		"in use":                  {used, 2},
-		"HTTP/2 switched off":     {&http.Transport{TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}, 1},
-		"a configuration of TLS":  {&http.Transport{TLSClientConfig: &tls.Config{}}, 1},
-		"one, and HTTP/2 forced":  {&http.Transport{TLSClientConfig: &tls.Config{}, ForceAttemptHTTP2: true}, 2},
-		"a dial function":         {&http.Transport{DialContext: new(net.Dialer).DialContext}, 1},
+		"none":                   {nil, 2},
+		"nothing in it":          {&http.Transport{}, 2},
+		"in use":                 {used, 2},
+		"HTTP/2 switched off":    {&http.Transport{TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}, 1},
+		"a configuration of TLS": {&http.Transport{TLSClientConfig: &tls.Config{}}, 1},
+		"one, and HTTP/2 forced": {&http.Transport{TLSClientConfig: &tls.Config{}, ForceAttemptHTTP2: true}, 2},
+		"a dial function":        {&http.Transport{DialContext: new(net.Dialer).DialContext}, 1},
 		//lint:ignore SA1019 a user's Base may have it
 		"the older dial function": {&http.Transport{Dial: new(net.Dialer).Dial}, 1},
 	} {
