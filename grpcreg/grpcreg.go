@@ -53,9 +53,9 @@ type Options struct {
 // A connection follows its service by a watch. That lasts until reg is closed, and all
 // connections of the Builder share it: so one that was idle for long, whose resolver gRPC
 // closes after 30 minutes ([google.golang.org/grpc.WithIdleTimeout]) and builds anew, has the
-// addresses at once. In an outage of the registry it keeps
-// the addresses that it has, and it never takes an error for an empty service. Before
-// the first set is known, calls fail with why there is none, after 2 s.
+// addresses at once. In an outage of the registry it keeps those that it has, and it never
+// takes an error for an empty service. Before the first set is known, calls fail with why
+// there is none, after 2 s.
 //
 // Each endpoint has the instance's metadata among its attributes: see [Meta].
 func Builder(reg registry.Registry, opts *Options) resolver.Builder {
