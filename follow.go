@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -27,14 +29,16 @@ type View struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change; nil if nobody asked
 	refused error         // why the last watch ended, while there is none
+	held    func()        // ends the wait for an empty set to be shown, if there is one; see hold
 }
 
 // FollowOptions configure a View. The zero value and nil work.
 type FollowOptions struct {
 	// Cache is a directory in which the last confirmed set is kept, in a file for
 	// each service; none if empty. A View that starts while the registry is away
-	// then begins with that set, marked as unconfirmed. Each registry needs a
-	// directory of its own. The file is replaced as a whole, a second after a
+	// then begins with that set, marked as unconfirmed. If the registry then has
+	// nobody, the set stays for as long as after any other outage: see
+	// Snapshot.Err. Each registry needs a directory of its own. The file is replaced as a whole, a second after a
 	// change at the earliest. One that cannot be read or written is logged and
 	// does no harm; it is never taken for an empty set.
 	Cache string
@@ -178,12 +182,17 @@ func (v *View) run() {
 	var pause backoff
 	for {
 		err := errNoReason
+		own := false // what is shown is from this watch, and not from an earlier one or the cache
 		for snap, e := range v.reg.Watch(v.ctx, v.service) {
 			if err = e; err != nil {
 				break // always the last
 			}
 			pause.reset()
-			v.show(snap)
+			if own = own || len(snap.Instances) > 0 || len(v.now.Load().Instances) == 0; own {
+				v.show(snap)
+			} else {
+				v.hold(snap)
+			}
 		}
 		if errors.Is(err, ErrClosed) {
 			v.cancel(err) // that of the Registry, if not ours
@@ -205,6 +214,41 @@ func (v *View) show(snap Snapshot) {
 	v.keep(snap)
 }
 
+// hold takes an empty first set as a watch does one after an outage: the set from before
+// stays until those who were cut off as well have had the time to register again, and the
+// registry then says again that there is nobody.
+func (v *View) hold(empty Snapshot) {
+	kept := *v.now.Load()
+	if kept.Err = empty.Err; empty.Err != nil {
+		v.publish(kept, nil) // nor does the registry know just now
+		return
+	}
+	d := cmp.Or(empty.settling, settling(defaultTTL))
+	kept.Err = v.wrap(fmt.Errorf("nobody is registered: the last good set stays for %v, as they may register again", d))
+	v.publish(kept, nil)
+	v.log.Info("registry: nobody is registered: the last good set stays for a while", "instances", len(kept.Instances), "for", d)
+	ctx, cancel := context.WithCancel(v.ctx)
+	v.mu.Lock()
+	v.held = cancel
+	v.mu.Unlock()
+	v.work.Go(func() {
+		defer cancel()
+		for sleep(ctx, d) {
+			if list, err := v.reg.Lookup(ctx, v.service); err != nil || len(list) > 0 {
+				continue // not certain, or to come by the watch
+			}
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if ctx.Err() == nil {
+				empty.Confirmed = time.Now()
+				v.set(empty)
+				v.keep(empty)
+			}
+			return
+		}
+	})
+}
+
 func (v *View) keep(snap Snapshot) {
 	if v.cache != nil {
 		v.cache.put(snap)
@@ -223,15 +267,24 @@ func (v *View) lost(err error) {
 	v.publish(snap, err)
 }
 
-func (v *View) publish(snap Snapshot, refused error) {
-	v.mu.Lock()
-	before := v.refused
-	v.refused = refused
+// set makes snap what Snapshot returns. v.mu is held.
+func (v *View) set(snap Snapshot) {
+	if v.held != nil {
+		v.held()
+		v.held = nil
+	}
 	v.now.Store(&snap)
 	if v.changed != nil {
 		close(v.changed)
 		v.changed = nil
 	}
+}
+
+func (v *View) publish(snap Snapshot, refused error) {
+	v.mu.Lock()
+	before := v.refused
+	v.refused = refused
+	v.set(snap)
 	v.mu.Unlock()
 	switch {
 	case v.ctx.Err() != nil:

@@ -136,7 +136,7 @@ func (c *cache) run() {
 			something, soon = true, true
 		case <-timer.C:
 			if something {
-				c.write()
+				something = !c.write()
 			}
 			timer.Reset(cacheRefresh)
 			soon = false
@@ -144,8 +144,10 @@ func (c *cache) run() {
 	}
 }
 
-// write replaces the file. What fails is tried again at the next change, or refresh.
-func (c *cache) write() {
+// write replaces the file, and reports whether there is no more to write until there is
+// news: a set that is not confirmed does not get newer, and the file may since be another
+// program's. What fails is tried again at the next change, or refresh.
+func (c *cache) write() (settled bool) {
 	c.mu.Lock()
 	snap := c.snap
 	c.mu.Unlock()
@@ -160,6 +162,7 @@ func (c *cache) write() {
 		c.log.Info("registry: set is cached again")
 	}
 	c.failing = err != nil
+	return err == nil && snap.Err != nil
 }
 
 // replace leaves the old file or the new one, whatever happens. An empty set leaves

@@ -99,6 +99,86 @@ func TestCache(t *testing.T) {
 	})
 }
 
+// After a partition the first answer may be that nobody is there, since all sessions have
+// run out: the cached set stays while those that live register again.
+func TestCacheOutlastsAnEmptyAnswer(t *testing.T) {
+	for _, back := range []bool{true, false} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			store := memreg.NewStore()
+			store.Plant("svc", "h:1", nil)
+			first := keeping(t, store, dir, false)
+			until(first.view, func(s registry.Snapshot) bool { return len(s.Instances) == 1 })
+			first.end()
+			store.Remove("svc", "h:1")
+
+			k := keeping(t, store, dir, true)
+			time.Sleep(time.Hour)
+			k.link.Heal()
+			healed := time.Now()
+			held := func(s registry.Snapshot) bool {
+				return s.Err == nil || strings.Contains(s.Err.Error(), "nobody is registered")
+			}
+			if s := until(k.view, held); s.Err == nil {
+				t.Fatalf("the first answer: %+v", s)
+			}
+			for range 3 { // the link flaps, which makes nothing certain
+				k.link.Cut()
+				time.Sleep(20 * time.Second)
+				if s := k.view.Snapshot(); s.Err == nil || len(s.Instances) != 1 {
+					t.Fatalf("cut off again: %+v", s)
+				}
+				k.link.Heal()
+				healed = time.Now()
+				until(k.view, held)
+			}
+			const hold = registry.MaxBackoff + 5*time.Second
+			if back {
+				time.Sleep(hold - time.Second)
+				store.Plant("svc", "h:2", nil)
+				s := until(k.view, func(s registry.Snapshot) bool { return s.Err == nil })
+				time.Sleep(time.Minute)
+				if s := fmt.Sprint(s.Instances, k.view.Snapshot().Instances); s != "[{svc h:2 h:2 map[]}] [{svc h:2 h:2 map[]}]" {
+					t.Errorf("one has come: %s", s)
+				}
+				return
+			}
+			s := until(k.view, func(s registry.Snapshot) bool { return s.Err == nil })
+			if d := time.Since(healed); len(s.Instances) > 0 || d < hold || d > hold+registry.MaxBackoff || !s.Confirmed.Equal(time.Now()) {
+				t.Errorf("%+v after %v, want nobody after %v", s, d, hold)
+			}
+			time.Sleep(time.Minute)
+			if names := files(t, dir); len(names) > 0 {
+				t.Errorf("files: %v", names)
+			}
+		})
+	}
+}
+
+// A program that has not heard of the registry since it wrote the file, or that ends
+// while nothing is certain, leaves the file to those who know better.
+func TestCacheIsNotWrittenAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "svc.view")
+	synctest.Test(t, func(t *testing.T) {
+		store := memreg.NewStore()
+		store.Plant("svc", "h:1", nil)
+		k := keeping(t, store, dir, false)
+		until(k.view, func(s registry.Snapshot) bool { return len(s.Instances) == 1 })
+		k.link.Cut()
+		time.Sleep(time.Hour)
+		newer := []byte("of another program")
+		if err := os.WriteFile(path, newer, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		k.end()
+		if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, newer) {
+			t.Errorf("the file was written again in an outage: %s, %v", data, err)
+		}
+	})
+}
+
 // A crash leaves what was confirmed a few seconds before; a burst of changes is one
 // write.
 func TestCacheIsWrittenSoon(t *testing.T) {

@@ -166,6 +166,8 @@ type Snapshot struct {
 	// Skipped counts records of the service that cannot be used, since their
 	// name or value is not one of ours. Each is logged once.
 	Skipped int
+
+	settling time.Duration // of the Registry that it is from
 }
 
 // Options configure a Registry. The zero value and nil work.

@@ -45,6 +45,10 @@ func (s *sink) Reset(recs []Record, version string) {
 	w.replace(recs, version)
 }
 
+// settling is how long an empty set is held back after an outage, where owners have
+// registered with that TTL.
+func settling(ttl time.Duration) time.Duration { return MaxBackoff + ttl/2 }
+
 // hold empties the set after a while, unless records come before. w.mu is held.
 func (w *watch) hold(version string) {
 	w.version = version
@@ -52,7 +56,7 @@ func (w *watch) hold(version string) {
 	if w.emptied != nil {
 		return
 	}
-	d := MaxBackoff + w.c.opts.TTL/2
+	d := settling(w.c.opts.TTL)
 	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
 		"instances", len(w.set)-w.skipped, "for", d)
 	var timer *time.Timer
@@ -189,5 +193,6 @@ func (w *watch) snapshot() Snapshot {
 	w.snap.Err = w.trouble
 	w.snap.Confirmed = w.confirmed
 	w.snap.Skipped = w.skipped
+	w.snap.settling = settling(w.c.opts.TTL)
 	return w.snap
 }

@@ -15,7 +15,9 @@
 // among ten thousand: what a [Policy] needs is prepared when the set changes, aside.
 //
 // An instance whose requests fail is left out for a while, which doubles with each
-// failure in a row, and comes back by itself: see [Options].
+// failure in a row, and comes back by itself: see [Options]. One with a "weight" of 0 in
+// its Meta is drained: no policy picks it, unless all are. Both remain as a last resort,
+// for a request that has tried the others.
 package balance
 
 import (
@@ -67,10 +69,15 @@ type Picked struct {
 // Instance returns the instance. Its Meta is shared: it must not be modified.
 func (p Picked) Instance() registry.Instance { return p.n.in }
 
-// Done ends the request: nil if the instance did its part, else why it did not. It
-// must be called exactly once for each pick. What says nothing of the instance, such
-// as a caller who gave up or an answer that the application does not like, is nil.
+// Done ends the request: nil if the instance did its part, also by an answer that the
+// application does not like, else why it did not. Either Done or Drop must be called
+// exactly once for each pick.
 func (p Picked) Done(err error) { p.n.state.done(p, err) }
+
+// Drop ends a request that says nothing of the instance, as it was not made, or the
+// caller gave up before there was time for an answer: it counts neither as a success nor
+// as a failure.
+func (p Picked) Drop() { p.n.state.end() }
 
 // A Balancer picks among the instances of one service. All methods are safe for
 // concurrent use.

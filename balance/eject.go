@@ -19,9 +19,9 @@ type Options struct {
 	// MaxEject is the longest time to be left out, but for what chance adds: 30 s if 0.
 	MaxEject time.Duration
 
-	// Panic is the share of the set below which it is no longer the instances that are
-	// to be doubted: if less of it is left, all are used. 0.5 if 0; that the last one
-	// is left out never happens.
+	// Panic is the share of the set, without those that are drained, below which it is
+	// no longer the instances that are to be doubted: if less of it is left, all of it
+	// is used. 0.5 if 0; that the last one is left out never happens.
 	Panic float64
 
 	// Logger receives a line when an instance is left out, and when it is well again.

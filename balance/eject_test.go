@@ -101,6 +101,51 @@ func TestOneOfManyFailures(t *testing.T) {
 	})
 }
 
+// TestDrop: what says nothing of an instance is neither a failure nor a success, leaves its
+// latency as it is, and is no longer under way. A failure is no latency either, where
+// nothing else is known: who refuses at once is not fast.
+func TestDrop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 1)
+		var n *balance.Node
+		b := s.balancer(1, seen{&n}, nil)
+		s.take(b, id(0)).Drop()
+		if n.InFlight() != 0 || n.Latency() != 0 {
+			t.Errorf("dropped: %d in flight, latency %v", n.InFlight(), n.Latency())
+		}
+		p := s.take(b, id(0))
+		time.Sleep(time.Millisecond)
+		p.Done(errBroken)
+		if n.InFlight() != 0 || n.Latency() != 0 {
+			t.Errorf("failed: %d in flight, latency %v", n.InFlight(), n.Latency())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 4)
+		b := s.balancer(4, balance.RoundRobin(), nil)
+		s.take(b, id(2)).Drop()
+		if got := s.count(b, 40, plain); got[id(2)] != 10 {
+			t.Errorf("dropped: %v", got)
+		}
+		s.take(b, id(2)).Done(errBroken)
+		p, _ := s.back(b, id(2))
+		p.Drop() // the row of failures goes on
+		s.take(b, id(2)).Done(errBroken)
+		if _, out := s.back(b, id(2)); out < 2*time.Second {
+			t.Errorf("a second failure in a row: left out for %v", out)
+		}
+	})
+}
+
+// seen shows the first node, and is one that measures.
+type seen struct{ n **balance.Node }
+
+func (seen) Measures() bool { return true }
+func (p seen) Prepare(set []*balance.Node) func(balance.Request) int {
+	*p.n = set[0]
+	return func(balance.Request) int { return 0 }
+}
+
 // TestPanic: if too few are left, all are used; the last one is never left out.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -108,16 +153,8 @@ func TestPanic(t *testing.T) {
 		b := s.balancer(4, balance.RoundRobin(), nil)
 		for i, want := range []int{3, 2, 4, 4} { // those in use after so many failures
 			s.take(b, id(i)).Done(errBroken)
-			flying := map[string]int{}
-			for range 40 {
-				p, err := b.Pick(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				flying[p.Instance().ID]++
-			}
-			if len(flying) != want {
-				t.Errorf("%d of 4 failed: picks go to %v", i+1, flying)
+			if got := s.flying(b, 40); len(got) != want {
+				t.Errorf("%d of 4 failed: picks go to %v", i+1, got)
 			}
 		}
 		s.take(b, id(0)).Done(nil) // two are well, and that is enough
@@ -125,11 +162,31 @@ func TestPanic(t *testing.T) {
 		if got := s.count(b, 40, plain); len(got) != 2 {
 			t.Errorf("two are well again: %v", got)
 		}
+		s.put("drained1", "weight", "0") // who is drained is not one that stays
+		s.put("drained2", "weight", "0")
+		synctest.Wait()
+		s.take(b, id(0)).Done(errBroken)
+		if got := s.flying(b, 40); len(got) != 4 {
+			t.Errorf("one of four, and two that are drained, is well: %v", got)
+		}
 		one := of(t, 1)
 		b = one.balancer(1, balance.Hash(), &balance.Options{Panic: 0.01})
 		one.take(b, id(0)).Done(errBroken)
 		one.pick(b, balance.Request{})
 	})
+}
+
+// flying picks n times, and is done with none.
+func (s *scene) flying(b *balance.Balancer, n int) map[string]int {
+	got := map[string]int{}
+	for range n {
+		p, err := b.Pick(context.Background())
+		if err != nil {
+			s.Fatal(err)
+		}
+		got[p.Instance().ID]++
+	}
+	return got
 }
 
 // TestLeftOutStays: what is known of an instance outlasts changes of the others and of
@@ -179,7 +236,7 @@ func TestRetries(t *testing.T) {
 								t.Fatalf("%s again, after %v", in.ID, r.Tried)
 							}
 						}
-						if local := in.Meta["zone"] == "a"; local != (i < 3) && (name == "zone" || name == "weighted") {
+						if local := in.Meta["zone"] == "a"; local != (i < 3) { // the others are drained
 							t.Errorf("try %d goes to %v", i+1, in)
 						}
 						r.Tried = append(r.Tried, in.ID)

@@ -10,10 +10,14 @@ import (
 
 // A Node is an instance as a Policy sees it.
 type Node struct {
-	in    registry.Instance
-	epoch uint32 // the state's, when the node was made
+	in     registry.Instance
+	weight float64
+	epoch  uint32 // the state's, when the node was made
 	*state
 }
+
+// drained reports whether n is to get nothing.
+func (n *Node) drained() bool { return n.weight == 0 }
 
 // Instance returns the instance. Its Meta is shared: it must not be modified.
 func (n *Node) Instance() registry.Instance { return n.in }
@@ -43,10 +47,15 @@ func (s *state) Latency() time.Duration {
 	return time.Duration(math.Float64frombits(s.latency.Load()))
 }
 
-func (s *state) done(p Picked, err error) {
+// end counts one request less under way.
+func (s *state) end() {
 	if s.b.measures {
 		s.inFlight.Add(-1)
 	}
+}
+
+func (s *state) done(p Picked, err error) {
+	s.end()
 	if p.start != 0 {
 		s.measure(p.start, s.b.now(), err != nil)
 	}
@@ -62,11 +71,14 @@ func (s *state) done(p Picked, err error) {
 const memory = 5 * time.Second
 
 // measure takes a request into the moving average. It counts for a quarter, and for
-// more the longer there was none. A failure may be quick: it improves nothing. Of two
-// at the same time one may be lost.
+// more the longer there was none. A failure may be quick: it improves nothing, and says
+// nothing where nothing is known. Of two at the same time one may be lost.
 func (s *state) measure(start, end time.Duration, failed bool) {
 	took, old := max(float64(end-start), 1), math.Float64frombits(s.latency.Load())
 	if failed {
+		if old == 0 {
+			return
+		}
 		took = max(took, old)
 	}
 	if old != 0 {

@@ -15,8 +15,8 @@ type Policy interface {
 	// changed, and not concurrently. Functions from earlier calls are still in use
 	// then.
 	//
-	// The set is not empty, sorted by ID, without instances that are left out because
-	// they failed, and must not be modified. A function that returns an instance that
+	// The set is not empty, sorted by ID, without instances that are drained, or left
+	// out because they failed, and must not be modified. A function that returns an instance that
 	// the request has tried is asked again, a few times; another is then taken in
 	// its place.
 	Prepare(set []*Node) func(Request) int
@@ -50,8 +50,13 @@ type roundRobin struct {
 	_    [60]byte
 }
 
-// RoundRobin picks the instances one after the other.
-func RoundRobin() Policy { return &roundRobin{} }
+// RoundRobin picks the instances one after the other. It begins at any of them: programs
+// that start together do not all go to the same one.
+func RoundRobin() Policy {
+	p := &roundRobin{}
+	p.next.Store(rand.Uint32())
+	return p
+}
 
 func (*roundRobin) Measures() bool { return false }
 

@@ -31,6 +31,13 @@ func TestShares(t *testing.T) {
 		{"zone, weighted", balance.Zone("a", balance.Weighted()), [][]string{
 			{"zone", "a", "weight", "3"}, {"zone", "b"}, {"zone", "a"},
 		}, []float64{3, 0, 1}, plain},
+		{"zone, all local ones drained", balance.Zone("a", balance.Weighted()), [][]string{
+			{"zone", "a", "weight", "0"}, {"zone", "b"}, {},
+		}, []float64{0, 1, 1}, plain},
+		{"random, drained", balance.Random(), [][]string{{}, {"weight", "0"}, {"weight", "2"}}, []float64{1, 0, 1}, plain},
+		{"round robin, drained", balance.RoundRobin(), [][]string{{}, {"weight", "0.0"}, {}}, []float64{1, 0, 1}, plain},
+		{"hash, drained", balance.Hash(), [][]string{{}, {"weight", "0"}, {}}, []float64{1, 0, 1}, keyed},
+		{"p2c, all drained but one", balance.P2C(), [][]string{{"weight", "0"}, {"weight", "0"}, {"weight", "2"}}, []float64{0, 0, 1}, plain},
 		{"zone without anybody", balance.Zone("c", balance.Random()), [][]string{{"zone", "a"}, {"zone", "b"}}, []float64{1, 1}, plain},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,6 +88,24 @@ func TestWeightedIsSmooth(t *testing.T) {
 	t.Logf("off by %.0f at most", worst)
 	if worst > 3 {
 		t.Errorf("an instance got %.0f more or less than its share of 50 picks", worst)
+	}
+}
+
+// TestBeginsAnywhere: the first picks of many clients are spread.
+func TestBeginsAnywhere(t *testing.T) {
+	for name, policy := range map[string]func() balance.Policy{"round robin": balance.RoundRobin, "weighted": balance.Weighted} {
+		t.Run(name, func(t *testing.T) {
+			s := of(t, 3)
+			got := map[string]int{}
+			for range 100 { // one in three, more or less: 10 are 5 standard deviations less
+				got[s.pick(s.balancer(3, policy(), nil), balance.Request{})]++
+			}
+			for i := range 3 {
+				if got[id(i)] < 10 {
+					t.Errorf("the first picks of 100 clients: %v", got)
+				}
+			}
+		})
 	}
 }
 

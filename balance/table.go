@@ -14,7 +14,7 @@ import (
 // set changes, or who of it is left out.
 type table struct {
 	all   []*Node // of the snapshot, sorted by ID
-	nodes []*Node // those to pick from
+	nodes []*Node // those to pick from: neither drained nor left out, as long as there are any
 	pick  func(Request) int
 
 	states []*state // of nodes, if the policy measures: one look less than at the node
@@ -107,25 +107,24 @@ func (b *Balancer) rebuild() (wait time.Duration) {
 		old = &table{}
 	}
 	t := &table{all: b.merge(old.all, snap.Instances)}
-	now, left := b.now(), 0
+	now, out := b.now(), 0
 	wait = never
-	for _, n := range t.all {
-		if n.out && n.until <= now {
-			n.out = false
+	t.nodes = but(t.all, (*Node).drained)
+	if len(t.nodes) == 0 {
+		t.nodes = t.all
+	}
+	for _, n := range t.nodes {
+		if n.left(now) {
+			out++
 		}
-		if n.out {
-			left++
+	}
+	for _, n := range t.all {
+		if n.left(now) {
 			wait = min(wait, n.until-now)
 		}
 	}
-	t.nodes = t.all
-	if stay := len(t.all) - left; left > 0 && stay > 0 && float64(stay) >= b.opts.Panic*float64(len(t.all)) {
-		t.nodes = make([]*Node, 0, stay)
-		for _, n := range t.all {
-			if !n.out {
-				t.nodes = append(t.nodes, n)
-			}
-		}
+	if stay := len(t.nodes) - out; out > 0 && stay > 0 && float64(stay) >= b.opts.Panic*float64(len(t.nodes)) {
+		t.nodes = but(t.nodes, func(n *Node) bool { return n.out })
 	}
 	switch {
 	case len(t.nodes) == 0:
@@ -140,6 +139,27 @@ func (b *Balancer) rebuild() (wait time.Duration) {
 	}
 	b.table.Store(t)
 	return wait
+}
+
+// but returns set without some, which is set itself if there are none.
+func but(set []*Node, some func(*Node) bool) []*Node {
+	first := slices.IndexFunc(set, some)
+	if first < 0 {
+		return set
+	}
+	rest := append(make([]*Node, 0, len(set)-1), set[:first]...)
+	for _, n := range set[first+1:] {
+		if !some(n) {
+			rest = append(rest, n)
+		}
+	}
+	return rest
+}
+
+// left reports whether n is left out, and ends that if it is time. b.mu is held.
+func (n *Node) left(now time.Duration) bool {
+	n.out = n.out && n.until > now
+	return n.out
 }
 
 // merge returns a node for each instance, which is that of before where nothing about
@@ -157,9 +177,9 @@ func (b *Balancer) merge(old []*Node, list []registry.Instance) []*Node {
 		}
 		switch {
 		case n == nil:
-			n = &Node{in: *in, state: &state{b: b}}
+			n = &Node{in: *in, weight: weight(in), state: &state{b: b}}
 		case n.epoch != n.state.epoch.Load() || !sameMeta(n.in.Meta, in.Meta):
-			n = &Node{in: *in, state: n.state, epoch: n.state.epoch.Load()}
+			n = &Node{in: *in, weight: weight(in), state: n.state, epoch: n.state.epoch.Load()}
 		}
 		all[i] = n
 	}

@@ -2,9 +2,12 @@ package balance
 
 import (
 	"math"
+	"math/rand/v2"
 	"sort"
 	"strconv"
 	"sync/atomic"
+
+	"github.com/go-rollcall/registry"
 )
 
 type weighted struct {
@@ -14,16 +17,20 @@ type weighted struct {
 }
 
 // Weighted picks each instance in proportion to the "weight" in its Meta, a number: 1 if
-// there is none or it cannot be read. An instance of weight 0 is drained: it gets
-// nothing, unless all are. The picks are spread evenly: what an instance gets of any
-// that follow each other differs from its share by a few at most.
-func Weighted() Policy { return &weighted{} }
+// there is none or it cannot be read; 0 drains the instance, whatever the policy. The picks are spread evenly: what an instance gets of any
+// that follow each other differs from its share by a few at most. They begin anywhere, as
+// with [RoundRobin].
+func Weighted() Policy {
+	p := &weighted{}
+	p.next.Store(rand.Uint64())
+	return p
+}
 
 func (*weighted) Measures() bool { return false }
 
 // weight reads that of an instance, up to 1e9.
-func weight(n *Node) float64 {
-	text, ok := n.in.Meta["weight"]
+func weight(in *registry.Instance) float64 {
+	text, ok := in.Meta["weight"]
 	if !ok {
 		return 1
 	}
@@ -38,22 +45,15 @@ func weight(n *Node) float64 {
 // golden ratio, as fractions, are spread evenly on it; a guide says for each of as many
 // equal parts as there are instances, or more, with which of them it begins.
 func (p *weighted) Prepare(set []*Node) func(Request) int {
-	var at []int
-	var ends []float64
+	ends := make([]float64, len(set))
 	sum := 0.
 	for i, n := range set {
-		if w := weight(n); w > 0 {
-			sum += w
-			at, ends = append(at, i), append(ends, sum)
-		}
-	}
-	if len(at) == 0 { // all are drained
-		for i := range set {
+		if sum += n.weight; set[0].drained() { // then all are
 			sum++
-			at, ends = append(at, i), append(ends, sum)
 		}
+		ends[i] = sum
 	}
-	last := make([]uint64, len(at)) // of the line, what is each one's last point
+	last := make([]uint64, len(set)) // of the line, what is each one's last point
 	for i, end := range ends {
 		if f := end / sum * (1 << 64); f < 1<<64 {
 			last[i] = uint64(f)
@@ -63,18 +63,18 @@ func (p *weighted) Prepare(set []*Node) func(Request) int {
 	}
 	last[len(last)-1] = math.MaxUint64
 	shift := 64
-	for 1<<(64-shift) < len(at) {
+	for 1<<(64-shift) < len(set) {
 		shift--
 	}
 	guide := make([]uint32, 1<<(64-shift)+1)
 	for g, i := 0, 0; g < len(guide); g++ {
-		for i < len(at)-1 && g > 0 && last[i] < uint64(g)<<shift {
+		for i < len(set)-1 && g > 0 && last[i] < uint64(g)<<shift {
 			i++
 		}
 		guide[g] = uint32(i)
 	}
-	guide[len(guide)-1] = uint32(len(at) - 1)
-	next := func() int {
+	guide[len(guide)-1] = uint32(len(set) - 1)
+	return func(Request) int {
 		x := p.next.Add(1) * golden
 		g := x >> shift
 		lo, hi := int(guide[g]), int(guide[g+1])
@@ -86,19 +86,6 @@ func (p *weighted) Prepare(set []*Node) func(Request) int {
 			lo++
 		}
 		return lo
-	}
-	if len(at) == len(set) {
-		return func(Request) int { return next() }
-	}
-	nodes := part(set, at)
-	return func(r Request) int {
-		if len(r.Tried) == 0 {
-			return at[next()]
-		}
-		if i := untried(nodes, func(Request) int { return next() }, r); i >= 0 {
-			return at[i]
-		}
-		return -1
 	}
 }
 

@@ -6,7 +6,7 @@ type zoned struct {
 }
 
 // Zone picks by policy among the instances whose "zone" in Meta is this one, as long as
-// there are any that are not left out; else, and for a request that has tried them all,
+// there are any that are neither left out nor drained; else, and for a request that has tried them all,
 // among the others.
 func Zone(zone string, policy Policy) Policy { return zoned{zone, policy} }
 

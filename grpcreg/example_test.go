@@ -33,7 +33,7 @@ func ExampleBuilder() {
 	}
 
 	conn, err := grpc.NewClient("registry:///go_servers",
-		grpc.WithResolvers(grpcreg.Builder(reg)),
+		grpc.WithResolvers(grpcreg.Builder(reg, nil)),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

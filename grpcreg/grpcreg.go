@@ -1,7 +1,7 @@
 // Package grpcreg resolves gRPC targets by a registry: registry:///go_servers.
 //
 //	conn, err := grpc.NewClient("registry:///go_servers",
-//		grpc.WithResolvers(grpcreg.Builder(reg)),
+//		grpc.WithResolvers(grpcreg.Builder(reg, nil)),
 //		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`), …)
 //
 // Which instance a call goes to, and what is tried again, is for gRPC's own balancers
@@ -14,7 +14,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/attributes"
@@ -32,34 +34,77 @@ const firstWait = 2 * time.Second
 
 var errAway = errors.New("the registry has not answered yet")
 
+// Options configure a Builder. The zero value and nil work.
+type Options struct {
+	// Cache is a directory for the last confirmed set of each service, with which a
+	// connection begins while the registry is away: see [registry.FollowOptions]. None
+	// if empty. It is not waited for at the end of the program, so that the time in
+	// it may be 10 minutes old.
+	Cache string
+
+	// Logger receives what a view has to say of the registry and the cache: see
+	// [registry.FollowOptions]. slog.Default if nil.
+	Logger *slog.Logger
+}
+
 // Builder returns what makes a connection find its servers in reg; for
 // [google.golang.org/grpc.WithResolvers]. The caller closes reg, after the connections.
 //
-// A connection follows its service by a watch. In an outage of the registry it keeps
-// the addresses that it has, and it never takes an error for an empty service. Before
-// the first set is known, calls fail with why there is none, after 2 s.
+// A connection follows its service by a watch. That lasts until reg is closed, and all
+// connections of the Builder share it: so one that was idle for long, whose resolver gRPC
+// closes after 30 minutes ([google.golang.org/grpc.WithIdleTimeout]) and builds anew, has the
+// addresses at once. In an outage of the registry it keeps those that it has, and it never
+// takes an error for an empty service. Before the first set is known, calls fail with why
+// there is none, after 2 s.
 //
 // Each endpoint has the instance's metadata among its attributes: see [Meta].
-func Builder(reg registry.Registry) resolver.Builder { return builder{reg} }
+func Builder(reg registry.Registry, opts *Options) resolver.Builder {
+	b := &builder{reg: reg, views: map[string]*registry.View{}}
+	if opts != nil {
+		b.opts = *opts
+	}
+	return b
+}
 
-type builder struct{ reg registry.Registry }
+type builder struct {
+	reg  registry.Registry
+	opts Options
 
-func (builder) Scheme() string { return Scheme }
+	mu    sync.Mutex
+	views map[string]*registry.View // by service; each ends with reg
+}
 
-// Build starts to follow the service, which is the target's path; it has no authority.
-func (b builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+func (*builder) Scheme() string { return Scheme }
+
+// Build hands over what is followed of the service, which is the target's path; it has no
+// authority.
+func (b *builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	if target.URL.Host != "" {
 		return nil, fmt.Errorf("grpcreg: %w target %q: want %s:///service, with three slashes", registry.ErrInvalid, target.URL.String(), Scheme)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	view, err := registry.Follow(ctx, b.reg, target.Endpoint(), nil)
+	view, err := b.view(target.Endpoint())
 	if err != nil {
-		cancel()
 		return nil, fmt.Errorf("grpcreg: target %q: %w", target.URL.String(), err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	r := &follower{view: view, cc: cc, cancel: cancel, ended: make(chan struct{})}
 	go r.run(ctx)
 	return r, nil
+}
+
+// view returns that of the service.
+func (b *builder) view(service string) (*registry.View, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v := b.views[service]; v != nil {
+		return v, nil
+	}
+	v, err := registry.Follow(context.Background(), b.reg, service, &registry.FollowOptions{Cache: b.opts.Cache, Logger: b.opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	b.views[service] = v
+	return v, nil
 }
 
 // A follower hands the instances of a service to a connection.
@@ -73,10 +118,9 @@ type follower struct {
 // ResolveNow does nothing: a watch has the news already.
 func (*follower) ResolveNow(resolver.ResolveNowOptions) {}
 
-// Close returns when the last goroutine has ended.
+// Close returns when the follower's goroutine has ended. The view stays.
 func (r *follower) Close() {
 	r.cancel()
-	r.view.Close()
 	<-r.ended
 }
 

@@ -70,16 +70,22 @@ func (c *conn) told() (addrs string, updates, errs int) {
 }
 
 func build(t *testing.T, reg registry.Registry, target string) (*conn, error) {
+	c, r, err := buildWith(t, grpcreg.Builder(reg, nil), target)
+	if err == nil {
+		t.Cleanup(r.Close)
+	}
+	return c, err
+}
+
+// buildWith has b resolve target; the caller closes the resolver.
+func buildWith(t *testing.T, b resolver.Builder, target string) (*conn, resolver.Resolver, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &conn{}
-	r, err := grpcreg.Builder(reg).Build(resolver.Target{URL: *u}, c, resolver.BuildOptions{})
-	if err == nil {
-		t.Cleanup(r.Close)
-	}
-	return c, err
+	r, err := b.Build(resolver.Target{URL: *u}, c, resolver.BuildOptions{})
+	return c, r, err
 }
 
 func bubble(t *testing.T, f func(t *testing.T, store *memreg.Store, link *memreg.Conn, reg registry.Registry)) {
@@ -199,4 +205,53 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s: %v, want ErrInvalid", target, err)
 		}
 	}
+}
+
+// With a cache, a program that starts while the registry is away has addresses at once.
+func TestBeginsWithCache(t *testing.T) {
+	dir := t.TempDir()
+	opts := &grpcreg.Options{Cache: dir, Logger: slog.New(slog.DiscardHandler)}
+	for _, away := range []bool{false, true} {
+		bubble(t, func(t *testing.T, store *memreg.Store, link *memreg.Conn, reg registry.Registry) {
+			if away {
+				link.Cut()
+			} else {
+				store.Plant("svc", "h:1", nil)
+			}
+			c, r, err := buildWith(t, grpcreg.Builder(reg, opts), "registry:///svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			synctest.Wait()
+			if got, _, errs := c.told(); got != "h:1" || errs > 0 {
+				t.Errorf("the registry is away: %v, and %d errors, addresses %q", away, errs, got)
+			}
+			time.Sleep(time.Minute) // for the file to be written
+		})
+	}
+}
+
+// gRPC lets go of the resolver of a connection that is idle, and takes another later: in an
+// outage too it knows what it knew. What changed meanwhile is known at once.
+func TestIdle(t *testing.T) {
+	bubble(t, func(t *testing.T, store *memreg.Store, link *memreg.Conn, reg registry.Registry) {
+		store.Plant("svc", "h:1", nil)
+		b := grpcreg.Builder(reg, nil)
+		for _, want := range []string{"h:1", "h:1 h:2", "h:1 h:2"} {
+			c, r, err := buildWith(t, b, "registry:///svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got, _, errs := c.told(); got != want || errs > 0 {
+				t.Errorf("addresses %q and %d errors, want %q", got, errs, want)
+			}
+			r.Close()
+			store.Plant("svc", "h:2", nil)
+			time.Sleep(time.Minute)
+			link.Cut()
+			time.Sleep(time.Hour)
+		}
+	})
 }

@@ -108,9 +108,8 @@ func (c *checked) Register(ctx context.Context, in registry.Instance) (registry.
 		c.mu.Unlock()
 		return fail(registry.ErrClosed)
 	}
-	c.work.Go(r.run)
+	c.work.Go(func() { r.run(ctx) })
 	c.mu.Unlock()
-	defer context.AfterFunc(ctx, func() { r.cancel(context.Cause(ctx)) })()
 	select {
 	case <-r.first:
 		return r, nil

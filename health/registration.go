@@ -45,8 +45,10 @@ func newRegistration(c *checked, in registry.Instance) *registration {
 	return r
 }
 
-// run brings the Registry to what the check says, until the registration ends.
-func (r *registration) run() {
+// run brings the Registry to what the check says, until the registration ends. asked is the
+// context of Register, which has no say any more once the Registry has confirmed: if both
+// come at the same time, Register has succeeded.
+func (r *registration) run(asked context.Context) {
 	defer close(r.ended)
 	var probing sync.WaitGroup
 	defer probing.Wait()
@@ -60,7 +62,8 @@ func (r *registration) run() {
 		var err error
 		switch {
 		case well != nil && cur == nil:
-			if err = r.announce(well); err == nil && r.announced() {
+			if err = r.announce(well, asked); err == nil && r.announced() {
+				asked = context.WithoutCancel(asked)
 				continue
 			}
 		case well == nil && cur != nil:
@@ -83,6 +86,9 @@ func (r *registration) run() {
 				r.end(cur.Err())
 				return
 			}
+		case <-asked.Done():
+			r.end(context.Cause(asked))
+			return
 		case <-r.ctx.Done():
 			r.end(context.Cause(r.ctx))
 			return
@@ -113,29 +119,25 @@ func (r *registration) checked(err error) {
 	}
 }
 
-// announce registers the instance, while it is well. An error ends the registration.
-func (r *registration) announce(well context.Context) error {
+// announce registers the instance, while it is well, and until asked ends. An error ends
+// the registration.
+func (r *registration) announce(well, asked context.Context) error {
+	ctx, cancel := context.WithCancelCause(well)
+	defer cancel(nil)
+	defer context.AfterFunc(asked, func() { cancel(context.Cause(asked)) })()
 	r.mu.Lock()
 	in, gen, left := r.in, r.gen, r.left
 	r.mu.Unlock()
 	if left != nil {
-		if err := r.superseded(well, left); err != nil {
+		if err := r.superseded(ctx, left); err != nil {
 			return r.goesOn(well, err)
 		}
 	}
-	cur, err := r.c.Registry.Register(well, in)
+	cur, err := r.c.Registry.Register(ctx, in)
 	if err != nil {
 		return r.goesOn(well, err)
 	}
-	r.mu.Lock()
-	r.cur, r.ttl = cur, cur.TTL()
-	since := r.away
-	r.away = time.Time{}
-	meta, moved := r.in.Meta, r.gen != gen
-	r.mu.Unlock()
-	if moved {
-		_ = cur.Update(well, meta) // it stays wanted, and Err says if it is unconfirmed
-	}
+	since := r.takes(ctx, cur, gen)
 	if left == nil {
 		close(r.first)
 	} else {
@@ -143,6 +145,25 @@ func (r *registration) announce(well context.Context) error {
 			"after", time.Since(since).Round(time.Millisecond))
 	}
 	return nil
+}
+
+// takes makes cur, which has the metadata of gen, the current one. What has been asked for
+// meanwhile is written first: an Update that finds cur is newer than all of that. It
+// returns since when the instance was away.
+func (r *registration) takes(ctx context.Context, cur registry.Registration, gen int) time.Time {
+	for {
+		r.mu.Lock()
+		if r.gen == gen {
+			defer r.mu.Unlock()
+			since := r.away
+			r.cur, r.ttl, r.away = cur, cur.TTL(), time.Time{}
+			return since
+		}
+		meta := r.in.Meta
+		gen = r.gen
+		r.mu.Unlock()
+		_ = cur.Update(ctx, meta) // it stays wanted, and Err says if it is unconfirmed
+	}
 }
 
 // superseded reports whether somebody else has the ID now. What is there may be our

@@ -21,24 +21,35 @@ type body struct {
 	used  bool          // somebody has read of it
 	asked bool          // to be closed
 	final bool          // there will be no other try
+	bad   bool          // it could not be read, or is not as long as the request says
 }
 
 func (b *body) none() bool { return b.req.Body == nil || b.req.Body == http.NoBody }
 
-// reader returns the body of the next try.
-func (b *body) reader() io.ReadCloser {
+// attach gives out the body of the next try.
+func (b *body) attach(out *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tries++
 	b.asked = false
-	if b.none() {
-		return b.req.Body
+	switch {
+	case b.none():
+		out.Body = b.req.Body
+		return
+	case b.next != nil:
+		out.Body, b.next = &reading{b: b, ReadCloser: b.next}, nil
+	default:
+		out.Body = &reading{b: b, ReadCloser: b.req.Body, first: true}
 	}
-	if r := b.next; r != nil {
-		b.next = nil
-		return r
+	if again := b.req.GetBody; again != nil { // for net/http's own tries
+		out.GetBody = func() (io.ReadCloser, error) {
+			r, err := again()
+			if err != nil {
+				return nil, err
+			}
+			return &reading{b: b, ReadCloser: r}, nil
+		}
 	}
-	return firstBody{b}
 }
 
 // again reports whether there is a body for another try.
@@ -53,6 +64,13 @@ func (b *body) again() bool {
 	}
 	b.next, b.err = b.req.GetBody()
 	return b.err == nil
+}
+
+// spoilt reports whether a request cannot succeed with this body, wherever it goes.
+func (b *body) spoilt() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bad
 }
 
 // finish closes what no try will, and returns why there was no body for another.
@@ -71,25 +89,44 @@ func (b *body) finish() error {
 	return b.err
 }
 
-// firstBody is the request's own.
-type firstBody struct{ b *body }
-
-func (f firstBody) Read(p []byte) (int, error) {
-	f.b.mu.Lock()
-	f.b.used = true
-	f.b.mu.Unlock()
-	return f.b.req.Body.Read(p)
+// reading is a body as net/http sees it: the request's own if it is the first, which
+// stays open until somebody has read of it.
+type reading struct {
+	io.ReadCloser
+	b      *body
+	first  bool
+	n      int64 // that were read
+	closed bool  // an error may come of that
 }
 
-func (f firstBody) Close() error {
-	f.b.mu.Lock()
-	f.b.asked = true
-	keep := !f.b.used && !f.b.final
-	f.b.mu.Unlock()
+func (r *reading) Read(p []byte) (int, error) {
+	b := r.b
+	b.mu.Lock()
+	b.used = b.used || r.first
+	b.mu.Unlock()
+	n, err := r.ReadCloser.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.n += int64(n)
+	switch want := b.req.ContentLength; {
+	case r.closed:
+	case err != nil && err != io.EOF, want > 0 && (r.n > want || err == io.EOF && r.n < want):
+		b.bad = true
+	}
+	return n, err
+}
+
+func (r *reading) Close() error {
+	b := r.b
+	b.mu.Lock()
+	r.closed = true
+	b.asked = b.asked || r.first
+	keep := r.first && !b.used && !b.final
+	b.mu.Unlock()
 	if keep {
 		return nil
 	}
-	return f.b.req.Body.Close()
+	return r.ReadCloser.Close()
 }
 
 // answered returns the body of a response that calls done once: when it has been read

@@ -12,12 +12,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -54,6 +51,7 @@ type Transport struct {
 	work   sync.WaitGroup
 
 	mu     sync.Mutex
+	closed bool
 	byName map[string]*service
 }
 
@@ -65,14 +63,23 @@ type Options struct {
 	// Balance configures the balancer of each service.
 	Balance *balance.Options
 
+	// Cache is a directory for the last confirmed set of each service, with which the
+	// Transport begins while the registry is away: see [registry.FollowOptions]. None if
+	// empty.
+	Cache string
+
 	// Key returns what [balance.Hash] goes by. It is "" for all requests if nil.
 	Key func(*http.Request) string
 
-	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less.
+	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less, and, where there
+	// are other instances left to try, no more than half of the time that remains to
+	// the request's context. An instance that has been silent for longer than this
+	// when the context ends has failed.
 	DialTimeout time.Duration
 
 	// Base is what connections to each instance are made with: a copy of it for each.
-	// That of net/http if nil, but without a proxy.
+	// That of net/http if nil, but without a proxy, and with up to 100 idle connections
+	// to each instance.
 	Base *http.Transport
 }
 
@@ -84,25 +91,8 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 		t.opts = *opts
 	}
 	t.opts.DialTimeout = cmp.Or(max(t.opts.DialTimeout, 0), defaultDialTimeout)
-	switch d, ok := http.DefaultTransport.(*http.Transport); {
-	case t.opts.Base != nil:
-		t.base = t.opts.Base.Clone()
-	case ok:
-		t.base = d.Clone()
-		t.base.Proxy = nil
-	default:
-		t.base = &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
-	}
-	dial := t.base.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	t.base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
-		defer cancel()
-		return dial(ctx, network, addr)
-	}
-	t.set = picks.New(reg, t.opts.Policy, t.opts.Balance)
+	t.base = base(t.opts.Base, t.opts.DialTimeout)
+	t.set = picks.New(reg, picks.Options{Policy: t.opts.Policy, Balance: t.opts.Balance, Cache: t.opts.Cache})
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -112,7 +102,8 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 // GET, HEAD, OPTIONS, TRACE, PUT or DELETE, or the header has an Idempotency-Key, and
 // the body can be had again (GetBody, or none). What was sent is sent three times at
 // most. Nothing is tried again once the request's context has ended. Any response is
-// an answer, whatever its status.
+// an answer, whatever its status. A request that net/http refuses to send, or whose body
+// cannot be read, has failed by itself: that is no instance's fault.
 //
 // Before anything is known of the service, RoundTrip waits for the registry, within the
 // request's context; an outage after that changes nothing.
@@ -137,32 +128,31 @@ func (t *Transport) send(req *http.Request, name string, b *body) (*http.Respons
 	if err != nil {
 		return nil, err
 	}
-	var pr balance.Request
+	var key string
 	if t.opts.Key != nil {
-		pr.Key = t.opts.Key(req)
+		key = t.opts.Key(req)
 	}
+	pr := s.Request(req.Context(), key, t.opts.DialTimeout)
 	var failed error
-	for sent := 0; ; {
-		p, err := s.PickFor(req.Context(), pr)
+	for times := 0; ; {
+		p, err := pr.Next()
 		if errors.Is(err, balance.ErrNone) && failed != nil {
 			return nil, failed
 		}
 		if err != nil {
 			return nil, errors.Join(failed, err)
 		}
-		resp, got, err := s.try(req, p, b)
+		resp, end, err := s.try(req, p, b)
 		if err == nil {
 			return resp, nil
 		}
-		in := p.Instance()
-		if got {
-			sent++
+		if end == sent {
+			times++
 		}
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", in.Addr, err))
-		if req.Context().Err() != nil || sent >= maxSent || got && !repeatable(req) || !b.again() {
+		failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Instance().Addr, err))
+		if end == hopeless || req.Context().Err() != nil || times >= maxSent || end == sent && !repeatable(req) || !b.again() {
 			return nil, failed
 		}
-		pr.Tried = append(pr.Tried, in.ID)
 	}
 }
 
@@ -173,120 +163,6 @@ func repeatable(req *http.Request) bool {
 		return true
 	}
 	return req.Header["Idempotency-Key"] != nil || req.Header["X-Idempotency-Key"] != nil
-}
-
-// A service is its picks, and a transport for each address.
-type service struct {
-	*picks.Service
-	name string
-	base *http.Transport
-
-	mu    sync.Mutex
-	there map[string]*host // of the newest set that was seen
-}
-
-// A host has the connections of one address.
-type host struct {
-	*http.Transport
-	gone atomic.Bool
-}
-
-func (t *Transport) service(name string) (*service, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.byName[name]; s != nil {
-		return s, nil
-	}
-	p, err := t.set.Get(name)
-	if err != nil {
-		return nil, err
-	}
-	s := &service{Service: p, name: name, base: t.base, there: map[string]*host{}}
-	t.byName[name] = s
-	s.follow()
-	t.work.Go(func() {
-		for {
-			changed := s.View.Changed()
-			s.follow()
-			select {
-			case <-changed:
-			case <-t.ctx.Done():
-				return
-			}
-		}
-	})
-	return s, nil
-}
-
-// follow gives up the connections of those that went.
-func (s *service) follow() {
-	list := s.View.Snapshot().Instances
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := make(map[string]*host, len(list))
-	for _, in := range list {
-		now[in.Addr] = s.there[in.Addr]
-	}
-	for addr, h := range s.there {
-		if _, stays := now[addr]; h != nil && !stays {
-			h.gone.Store(true)
-			h.CloseIdleConnections()
-		}
-	}
-	s.there = now
-}
-
-// host returns the connections to addr. Those to one that is not known, since it has
-// just come or gone, are not kept.
-func (s *service) host(addr string) *host {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h, known := s.there[addr]
-	if h != nil {
-		return h
-	}
-	h = &host{Transport: s.base.Clone()}
-	if h.TLSClientConfig != nil {
-		h.TLSClientConfig.ServerName = cmp.Or(h.TLSClientConfig.ServerName, s.name)
-	} else {
-		h.TLSClientConfig = newTLS(s.name)
-	}
-	if known {
-		s.there[addr] = h
-	} else {
-		h.gone.Store(true)
-	}
-	return h
-}
-
-// try sends req to the picked instance, and reports whether it had a connection.
-func (s *service) try(req *http.Request, p balance.Picked, b *body) (*http.Response, bool, error) {
-	var got atomic.Bool
-	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
-	})
-	out := req.Clone(ctx)
-	out.Body = b.reader()
-	out.Host = cmp.Or(req.Host, req.URL.Host)
-	out.URL.Host = p.Instance().Addr
-	h := s.host(p.Instance().Addr)
-	done := func(err error) {
-		if req.Context().Err() != nil {
-			err = nil // the caller has given up: that says nothing of the instance
-		}
-		p.Done(err)
-		if h.gone.Load() {
-			h.CloseIdleConnections()
-		}
-	}
-	resp, err := h.RoundTrip(out)
-	if err != nil {
-		done(err)
-		return nil, got.Load(), err
-	}
-	resp.Request = req
-	resp.Body = answered(resp.Body, done)
-	return resp, true, nil
 }
 
 // CloseIdleConnections closes those of all instances that are not in use.
@@ -315,22 +191,16 @@ func (t *Transport) CloseIdleConnections() {
 // returns when the last goroutine of the Transport has ended. Requests under way go on;
 // their connections are closed after them. Later ones fail with [registry.ErrClosed].
 func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true // no service comes from here on
+	all := t.byName
+	t.byName = nil
+	t.mu.Unlock()
 	t.cancel()
 	t.set.Close()
 	t.work.Wait()
-	t.mu.Lock()
-	all := t.byName
-	t.byName = map[string]*service{}
-	t.mu.Unlock()
 	for _, s := range all {
-		s.mu.Lock()
-		for _, h := range s.there {
-			if h != nil {
-				h.gone.Store(true)
-				h.CloseIdleConnections()
-			}
-		}
-		s.mu.Unlock()
+		s.leave()
 	}
 	t.base.CloseIdleConnections()
 	return nil

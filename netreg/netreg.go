@@ -37,8 +37,14 @@ type Options struct {
 	// Balance configures the balancer of each service.
 	Balance *balance.Options
 
+	// Cache is a directory for the last confirmed set of each service, with which the
+	// Dialer begins while the registry is away: see [registry.FollowOptions]. None if
+	// empty.
+	Cache string
+
 	// TryTimeout bounds a try while there are other instances left to try: 1 s if 0
-	// or less. The last one left has all the time that remains to the context.
+	// or less, and no more than half of the time that remains to the context. The last
+	// one left has all of it.
 	TryTimeout time.Duration
 
 	// Dial connects to an address. That of net.Dialer if nil.
@@ -56,7 +62,7 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 	if d.opts.Dial == nil {
 		d.opts.Dial = new(net.Dialer).DialContext
 	}
-	d.set = picks.New(reg, d.opts.Policy, d.opts.Balance)
+	d.set = picks.New(reg, picks.Options{Policy: d.opts.Policy, Balance: d.opts.Balance, Cache: d.opts.Cache})
 	return d
 }
 
@@ -66,7 +72,7 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 // it goes where a client library takes a dial function.
 //
 // An instance that cannot be reached is reported to the balancer, and another is tried,
-// each at most once, until ctx ends. What happens to a connection later is not seen:
+// each at most once, until ctx ends; one that ctx has cut short is not. What happens to a connection later is not seen:
 // it is returned as it was made. The error says for each instance why it could not
 // be reached. Before anything is known of the service, DialContext waits for the
 // registry, within ctx; an outage after that changes nothing.
@@ -85,23 +91,20 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	if err != nil {
 		return fail(err)
 	}
-	var req balance.Request
+	req := svc.Request(ctx, "", d.opts.TryTimeout)
 	var failed []error
 	for {
-		p, err := svc.PickFor(ctx, req)
+		t, err := req.Next()
 		if errors.Is(err, balance.ErrNone) && len(failed) > 0 {
 			return fail(errors.Join(failed...))
 		}
 		if err != nil {
 			return fail(errors.Join(append(failed, err)...))
 		}
-		in := p.Instance()
-		conn, err := d.try(ctx, network, in.Addr, picks.Last(svc.View, in.ID, req.Tried))
-		if err == nil || ctx.Err() != nil {
-			p.Done(nil) // or the caller has given up, which says nothing of the instance
-		} else {
-			p.Done(err)
-		}
+		within, cancel := t.Context()
+		conn, err := d.opts.Dial(within, network, t.Instance().Addr)
+		t.End(within, err)
+		cancel()
 		if err == nil {
 			return conn, nil
 		}
@@ -109,17 +112,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		if ctx.Err() != nil {
 			return fail(fmt.Errorf("%w; instances tried: %w", context.Cause(ctx), errors.Join(failed...)))
 		}
-		req.Tried = append(req.Tried, in.ID)
 	}
-}
-
-func (d *Dialer) try(ctx context.Context, network, addr string, last bool) (net.Conn, error) {
-	if !last {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.opts.TryTimeout)
-		defer cancel()
-	}
-	return d.opts.Dial(ctx, network, addr)
 }
 
 // Close ends the views of the services, and returns when the last goroutine has ended.

@@ -37,6 +37,18 @@ func (w *world) Dial(ctx context.Context, network, addr string) (net.Conn, error
 	return w.Net.Dial(ctx, network, addr)
 }
 
+// to counts the dials to addr.
+func (w *world) to(addr string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.dialled {
+		if a == addr {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) accept(t *testing.T, addr string) {
 	l := w.Listen(addr)
 	go func() {
@@ -130,6 +142,62 @@ func TestContext(t *testing.T) {
 	})
 }
 
+// A deadline that is shorter than TryTimeout leaves time for another instance, and one
+// that hangs is left out all the same.
+func TestShortDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, addr := range []string{"live:1", "silent:1"} {
+			w.store.Plant("svc", addr, nil)
+		}
+		l := w.Listen("silent:1")
+		defer l.Close()
+		w.accept(t, "live:1")
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond)
+			c, err := w.d.DialContext(ctx, "tcp", "svc")
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		}
+		if n := w.to("silent:1"); n != 1 {
+			t.Errorf("one that hangs was dialled %d times: %v", n, w.dialled)
+		}
+	})
+}
+
+// A caller who gives up at once says nothing of an instance, one who has waited does.
+func TestCutShort(t *testing.T) {
+	for _, tt := range []struct {
+		patience time.Duration
+		dials    int // of 20, those that go to the silent one
+	}{{10 * time.Millisecond, 10}, {1100 * time.Millisecond, 1}} {
+		bubble(t, func(t *testing.T, w *world) {
+			for _, addr := range []string{"live:1", "silent:1"} {
+				w.store.Plant("svc", addr, nil)
+			}
+			l := w.Listen("silent:1")
+			defer l.Close()
+			w.accept(t, "live:1")
+			for range 20 {
+				ctx, cancel := context.WithCancel(t.Context()) // there is no deadline to plan with
+				time.AfterFunc(tt.patience, cancel)
+				c, err := w.d.DialContext(ctx, "tcp", "svc")
+				cancel()
+				if err == nil {
+					c.Close()
+				} else if !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+			}
+			if n := w.to("silent:1"); n != tt.dials {
+				t.Errorf("given up after %v: one that hangs was dialled %d times, want %d: %v", tt.patience, n, tt.dials, w.dialled)
+			}
+		})
+	}
+}
+
 func TestOrdinaryAddresses(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		for _, addr := range []string{"db.example:5432", "127.0.0.1:80", "[::1]:0", "127.0.0.1"} {
@@ -166,4 +234,34 @@ func TestRegistryAway(t *testing.T) {
 			t.Errorf("%v, want ErrClosed", err)
 		}
 	})
+}
+
+// With a cache, a program that starts while the registry is away dials at once.
+func TestBeginsWithCache(t *testing.T) {
+	dir := t.TempDir()
+	for _, away := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *world) {
+			w.accept(t, "live:1")
+			if away {
+				w.link.Cut()
+			} else {
+				w.store.Plant("svc", "live:1", nil)
+			}
+			reg := registry.New(w.link, &registry.Options{Logger: slog.New(slog.DiscardHandler)})
+			defer reg.Close()
+			d := netreg.NewDialer(reg, &netreg.Options{Dial: w.Dial, Cache: dir, Balance: &balance.Options{Logger: slog.New(slog.DiscardHandler)}})
+			defer d.Close() // writes the file
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			start := time.Now()
+			c, err := d.DialContext(ctx, "tcp", "svc")
+			if err != nil {
+				t.Fatalf("the registry is away: %v, and: %v", away, err)
+			}
+			c.Close()
+			if took := time.Since(start); took > 0 {
+				t.Errorf("the registry is away: %v, and the dial took %v", away, took)
+			}
+		})
+	}
 }

@@ -26,9 +26,8 @@ type Client struct {
 	service string
 	opts    ClientOptions
 
-	bad   error // the service cannot be followed under its name; the rest is nil then
-	view  *registry.View
-	picks *balance.Balancer
+	bad error // the service cannot be followed under its name; svc is nil then
+	svc *picks.Service
 }
 
 // ClientOptions configure a Client. The zero value and nil work.
@@ -38,8 +37,8 @@ type ClientOptions struct {
 
 	// DialTimeout bounds one try while there are other instances left to try:
 	// from dialling, which is nearly all of it, to the end of the answer. It is
-	// a quarter of Timeout if 0 or less. The last instance left has all the
-	// time that remains.
+	// a quarter of Timeout if 0 or less, and no more than half of the time that
+	// remains. The last instance left has all of that.
 	DialTimeout time.Duration
 
 	// Dial connects to an instance; network is "tcp". That of net.Dialer if nil.
@@ -110,10 +109,12 @@ func NewClient(reg registry.Registry, service string, opts *ClientOptions) *Clie
 		o.Policy = balance.Random()
 	}
 	c := &Client{service: service, opts: o}
-	c.view, c.bad = registry.Follow(context.Background(), reg, service, &registry.FollowOptions{Cache: o.Cache, Logger: o.Logger})
-	if c.bad == nil {
-		c.picks = balance.New(c.view, o.Policy, &balance.Options{Logger: o.Logger})
+	view, err := registry.Follow(context.Background(), reg, service, &registry.FollowOptions{Cache: o.Cache, Logger: o.Logger})
+	if err != nil {
+		c.bad = err
+		return c
 	}
+	c.svc = &picks.Service{Balancer: balance.New(view, o.Policy, &balance.Options{Logger: o.Logger}), View: view}
 	return c
 }
 
@@ -136,10 +137,10 @@ func (c *Client) Get(ctx context.Context) (Answer, error) {
 	if err := c.ready(ctx); err != nil {
 		return Answer{}, c.fail(err, nil)
 	}
-	req := balance.Request{Key: c.opts.Key}
+	req := c.svc.Request(ctx, c.opts.Key, c.opts.DialTimeout)
 	var failed tries
 	for {
-		p, err := c.picks.PickFor(ctx, req)
+		t, err := req.Next()
 		switch {
 		case errors.Is(err, balance.ErrNone) && len(failed) > 0:
 			return Answer{}, c.fail(nil, failed)
@@ -148,24 +149,19 @@ func (c *Client) Get(ctx context.Context) (Answer, error) {
 		case err != nil:
 			return Answer{}, c.fail(err, failed)
 		}
-		in := p.Instance()
-		began := time.Now()
-		text, err := c.try(ctx, in.Addr, picks.Last(c.view, in.ID, req.Tried))
+		within, cancel := t.Context()
+		addr := t.Instance().Addr
+		text, err := c.try(within, addr)
+		t.End(within, err)
+		cancel()
 		if err == nil {
-			p.Done(nil)
-			return Answer{Addr: in.Addr, Text: text, Latency: time.Since(start), Tries: len(failed) + 1, Failed: failed}, nil
-		}
-		if ctx.Err() != nil && time.Since(began) < c.opts.DialTimeout {
-			p.Done(nil) // it had no time to answer, which says nothing of it
-		} else {
-			p.Done(err)
+			return Answer{Addr: addr, Text: text, Latency: time.Since(start), Tries: len(failed) + 1, Failed: failed}, nil
 		}
 		var op *net.OpError
 		if errors.As(err, &op) {
 			err = op.Err // without the address, which comes first here
 		}
-		req.Tried = append(req.Tried, in.ID)
-		failed = append(failed, Failure{in.Addr, err})
+		failed = append(failed, Failure{addr, err})
 		if ctx.Err() != nil {
 			return Answer{}, c.fail(context.Cause(ctx), failed)
 		}
@@ -178,18 +174,18 @@ func (c *Client) ready(ctx context.Context) error {
 	if c.bad != nil {
 		return c.bad
 	}
-	snap := c.view.Snapshot()
+	snap := c.svc.View.Snapshot()
 	switch {
 	case errors.Is(snap.Err, registry.ErrClosed):
 		return snap.Err
 	case snap.Confirmed.IsZero():
-		return c.view.Wait(ctx)
+		return c.svc.View.Wait(ctx)
 	}
 	return nil
 }
 
 func (c *Client) nobody() error {
-	if err := c.view.Snapshot().Err; err != nil {
+	if err := c.svc.View.Snapshot().Err; err != nil {
 		return fmt.Errorf("%w, as far as is known: %w", ErrNoInstances, err)
 	}
 	return ErrNoInstances
@@ -200,8 +196,8 @@ func (c *Client) nobody() error {
 // after it get [registry.ErrClosed]. Closing again does nothing. The error is nil.
 func (c *Client) Close() error {
 	if c.bad == nil {
-		c.picks.Close()
-		c.view.Close()
+		c.svc.Balancer.Close()
+		c.svc.View.Close()
 	}
 	return nil
 }

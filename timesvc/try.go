@@ -15,15 +15,8 @@ import (
 // maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 4 << 10
 
-// try asks the instance at addr. The last one that is left to ask has all the
-// time of the request, as there is nobody to save any for.
-func (c *Client) try(ctx context.Context, addr string, last bool) (string, error) {
-	if !last {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.opts.DialTimeout,
-			fmt.Errorf("no answer within %v: %w", c.opts.DialTimeout, context.DeadlineExceeded))
-		defer cancel()
-	}
+// try asks the instance at addr.
+func (c *Client) try(ctx context.Context, addr string) (string, error) {
 	conn, err := c.opts.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return "", err

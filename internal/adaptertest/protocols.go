@@ -129,7 +129,7 @@ var overGRPC = protocol{
 		return func() { s.GracefulStop(); <-ended }, func() { s.Stop(); <-ended }
 	},
 	client: func(t *testing.T, reg registry.Registry) func(context.Context) (string, error) {
-		conn, err := grpc.NewClient("registry:///"+service, grpc.WithResolvers(grpcreg.Builder(reg)),
+		conn, err := grpc.NewClient("registry:///"+service, grpc.WithResolvers(grpcreg.Builder(reg, nil)),
 			grpc.WithDefaultServiceConfig(serviceConfig), grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			t.Fatal(err)

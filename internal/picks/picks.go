@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/go-rollcall/registry"
@@ -15,9 +14,8 @@ import (
 
 // A Set makes them when a service is first asked for, and keeps them until Close.
 type Set struct {
-	reg    registry.Registry
-	policy func() balance.Policy
-	opts   *balance.Options
+	reg  registry.Registry
+	opts Options
 
 	mu     sync.Mutex
 	closed bool
@@ -30,10 +28,16 @@ type Service struct {
 	View *registry.View
 }
 
-// New returns an empty Set. policy is called for each service; nil is the default
-// of package balance.
-func New(reg registry.Registry, policy func() balance.Policy, opts *balance.Options) *Set {
-	return &Set{reg: reg, policy: policy, opts: opts, byName: map[string]*Service{}}
+// Options are those that netreg and httpreg have in common.
+type Options struct {
+	Policy  func() balance.Policy // called for each service; the default of package balance if nil
+	Balance *balance.Options
+	Cache   string // of the views
+}
+
+// New returns an empty Set.
+func New(reg registry.Registry, opts Options) *Set {
+	return &Set{reg: reg, opts: opts, byName: map[string]*Service{}}
 }
 
 // Get returns the picks of the service. It waits for nothing.
@@ -46,19 +50,19 @@ func (s *Set) Get(name string) (*Service, error) {
 	if svc := s.byName[name]; svc != nil {
 		return svc, nil
 	}
-	fo := &registry.FollowOptions{}
-	if s.opts != nil {
-		fo.Logger = s.opts.Logger
+	fo := &registry.FollowOptions{Cache: s.opts.Cache}
+	if s.opts.Balance != nil {
+		fo.Logger = s.opts.Balance.Logger
 	}
 	view, err := registry.Follow(context.Background(), s.reg, name, fo)
 	if err != nil {
 		return nil, err
 	}
 	var policy balance.Policy
-	if s.policy != nil {
-		policy = s.policy()
+	if s.opts.Policy != nil {
+		policy = s.opts.Policy()
 	}
-	svc := &Service{balance.New(view, policy, s.opts), view}
+	svc := &Service{balance.New(view, policy, s.opts.Balance), view}
 	s.byName[name] = svc
 	return svc, nil
 }
@@ -74,16 +78,6 @@ func (s *Set) Close() {
 		svc.Balancer.Close()
 		svc.View.Close()
 	}
-}
-
-// Last reports whether the instance id is the only one of view's that a request which has
-// tried others can go to.
-func Last(view balance.View, id string, tried []string) bool {
-	all := view.Snapshot().Instances
-	if len(all) > len(tried)+1 {
-		return false // nearly always, and there may be thousands
-	}
-	return !slices.ContainsFunc(all, func(in registry.Instance) bool { return in.ID != id && !slices.Contains(tried, in.ID) })
 }
 
 // Name returns the service that stands where a host and a port do: a name without a
