@@ -14,6 +14,7 @@
 //	registry.registrations     gauge                                                    service, state (confirmed, unconfirmed)
 //	registry.instances         gauge, of services that are watched                      service
 //	registry.snapshot.age      gauge, s: how long a watched set has been unconfirmed    service
+//	                           (from the start if there was never one)
 //	registry.sessions          gauge
 //	registry.sessions.lost     counter                                                  error.type
 //	registry.records.written   counter                                                  service
@@ -91,7 +92,7 @@ func New(provider metric.MeterProvider, opts *Options) (*Meter, error) {
 	instances, err := meter.Int64ObservableGauge("registry.instances", metric.WithDescription("Instances of a service that is watched."))
 	errs[7] = err
 	age, err := meter.Float64ObservableGauge("registry.snapshot.age", metric.WithUnit("s"),
-		metric.WithDescription("How long ago the set of a service that is watched was last confirmed; 0 while it is."))
+		metric.WithDescription("How long ago the set of a service that is watched was last confirmed; 0 while it is; without a first set, since it is watched."))
 	errs[8] = err
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
@@ -103,7 +104,9 @@ func New(provider metric.MeterProvider, opts *Options) (*Meter, error) {
 		}
 		for name, n := range g.instances {
 			o.ObserveInt64(instances, n, metric.WithAttributes(service(name)))
-			o.ObserveFloat64(age, g.age[name].Seconds(), metric.WithAttributes(service(name)))
+		}
+		for name, d := range g.age {
+			o.ObserveFloat64(age, d.Seconds(), metric.WithAttributes(service(name)))
 		}
 		return nil
 	}, registrations, instances, age)

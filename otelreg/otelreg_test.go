@@ -157,6 +157,53 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// A service of which no set ever came is as old as the wish for it, whatever is in the way.
+func TestNoFirstSet(t *testing.T) {
+	for name, tt := range map[string]struct{ begin, end func(*memreg.Conn) }{
+		"away":    {(*memreg.Conn).Cut, (*memreg.Conn).Heal},
+		"refused": {(*memreg.Conn).Deny, (*memreg.Conn).Allow},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil)
+				tt.begin(w.link)
+				time.Sleep(time.Second)
+				view, err := registry.Follow(t.Context(), w.reg, "svc", &registry.FollowOptions{Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer view.Close()
+				for i := range 60 {
+					time.Sleep(time.Minute)
+					w.want(fmt.Sprint("after ", i+1, " minutes"), map[string]float64{"registry.snapshot.age{service=svc}": float64(60 * (i + 1))})
+				}
+				if n, ok := w.metrics()["registry.instances{service=svc}"]; ok {
+					t.Errorf("%v instances, where nothing is known", n)
+				}
+				tt.end(w.link)
+				time.Sleep(time.Minute)
+				w.want("in the end", map[string]float64{"registry.snapshot.age{service=svc}": 0, "registry.instances{service=svc}": 0})
+				tt.begin(w.link)
+				time.Sleep(time.Minute)
+				view.Close()
+				time.Sleep(time.Minute)
+				if age, ok := w.metrics()["registry.snapshot.age{service=svc}"]; ok {
+					t.Errorf("nobody wants it any more, and it is %v old", age)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				for range w.reg.Watch(ctx, "svc2") { // tried, and never again
+					break
+				}
+				time.Sleep(time.Minute)
+				if age, ok := w.metrics()["registry.snapshot.age{service=svc2}"]; ok {
+					t.Errorf("nobody wants the other any more, and it is %v old", age)
+				}
+			})
+		})
+	}
+}
+
 // What has ended is no registration any more, and is not kept.
 func TestEndedRegistrations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package otelreg
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"sync"
 	"time"
@@ -33,6 +34,26 @@ type watched struct {
 	readers int
 	snap    registry.Snapshot
 	known   bool
+	since   time.Time // of the first reader
+	refused time.Time // when the last reader went as the Registry refused; zero while there are any
+}
+
+// forgotten reports whether whoever was refused has not come back: a View does within one
+// and a half of registry.MaxBackoff.
+func (w *watched) forgotten() bool {
+	return !w.refused.IsZero() && time.Since(w.refused) > 2*registry.MaxBackoff
+}
+
+// age is how long ago the set was confirmed last: 0 while it is. Where there was never
+// one, it is as old as the wish for it.
+func (w *watched) age() time.Duration {
+	switch {
+	case !w.known:
+		return time.Since(w.since)
+	case w.snap.Err != nil:
+		return time.Since(w.snap.Confirmed)
+	}
+	return 0
 }
 
 func (r *metered) Register(ctx context.Context, in registry.Instance) (registry.Registration, error) {
@@ -80,14 +101,17 @@ func (r *metered) Services(ctx context.Context) ([]string, error) {
 func (r *metered) Watch(ctx context.Context, service string) iter.Seq2[registry.Snapshot, error] {
 	return func(yield func(registry.Snapshot, error) bool) {
 		start, first := time.Now(), true
-		w := r.reader(service, 1)
-		defer r.reader(service, -1)
+		var ended error
+		w := r.come(service)
+		defer func() {
+			r.leave(service, w, ended != nil && ctx.Err() == nil && !errors.Is(ended, registry.ErrClosed))
+		}()
 		for snap, err := range r.Registry.Watch(ctx, service) {
 			if first {
 				r.m.called("watch", start, err)
 				first = false
 			}
-			if err == nil {
+			if ended = err; err == nil {
 				r.mu.Lock()
 				w.snap, w.known = snap, true
 				r.mu.Unlock()
@@ -99,19 +123,32 @@ func (r *metered) Watch(ctx context.Context, service string) iter.Seq2[registry.
 	}
 }
 
-// reader adds n readers of service.
-func (r *metered) reader(service string, n int) *watched {
+// come adds a reader of service.
+func (r *metered) come(service string) *watched {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.watched[service]
-	if w == nil {
-		w = &watched{}
+	if w == nil || w.forgotten() {
+		w = &watched{since: time.Now()}
 		r.watched[service] = w
 	}
-	if w.readers += n; w.readers == 0 {
+	w.readers++
+	w.refused = time.Time{}
+	return w
+}
+
+// leave takes one away. A service that nobody reads is forgotten, but not at once if that
+// is since the Registry refuses: there is somebody who wants to.
+func (r *metered) leave(service string, w *watched, refused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch w.readers--; {
+	case w.readers > 0:
+	case refused && !w.known:
+		w.refused = time.Now()
+	default:
 		delete(r.watched, service)
 	}
-	return w
 }
 
 func (r *metered) Close() error {
@@ -169,13 +206,14 @@ func (m *Meter) gauges() gauges {
 		}
 		own := map[string]int64{}
 		for name, w := range r.watched {
-			if !w.known {
+			if w.forgotten() {
+				delete(r.watched, name)
 				continue
 			}
 			s := m.label(name)
-			own[s] += int64(len(w.snap.Instances))
-			if g.age[s] += 0; w.snap.Err != nil {
-				g.age[s] = max(g.age[s], time.Since(w.snap.Confirmed))
+			g.age[s] = max(g.age[s], w.age())
+			if w.known {
+				own[s] += int64(len(w.snap.Instances))
 			}
 		}
 		for s, n := range own { // the same service in two Registries is not twice as many

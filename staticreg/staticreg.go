@@ -37,10 +37,13 @@ func init() {
 type list struct{ recs []registry.Record }
 
 // New returns a Backend in which each service has an instance at each of addrs, which
-// are of the form host:port, and different.
+// are of the form host:port, valid as Addr and ID of an Instance, and different.
 func New(addrs ...string) (registry.Backend, error) {
 	l := &list{}
 	for i, addr := range addrs {
+		if err := (registry.Instance{Service: "any", Addr: addr}).Validate(); err != nil {
+			return nil, err
+		}
 		if slices.Contains(addrs[:i], addr) {
 			return nil, fmt.Errorf("%w list: the address %q is in it twice", registry.ErrInvalid, addr)
 		}

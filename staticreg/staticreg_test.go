@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/go-rollcall/registry"
-	_ "github.com/go-rollcall/registry/staticreg"
+	"github.com/go-rollcall/registry/staticreg"
 )
 
 func Example() {
@@ -86,5 +86,17 @@ func TestBadURLs(t *testing.T) {
 		if _, err := registry.Open(t.Context(), raw, nil); !errors.Is(err, registry.ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", raw, err)
 		}
+	}
+}
+
+// What could not be registered cannot be in a list either.
+func TestBadAddresses(t *testing.T) {
+	for _, addr := range []string{"", "h1", "h1:0", "h1:http", ":80", "h1:70000", "h 1:80", "h1/a:80"} {
+		if _, err := staticreg.New("h2:80", addr); !errors.Is(err, registry.ErrInvalid) {
+			t.Errorf("%q: %v, want ErrInvalid", addr, err)
+		}
+	}
+	if _, err := staticreg.New("h1:80", "[::1]:80"); err != nil {
+		t.Error(err)
 	}
 }
