@@ -8,9 +8,6 @@ require (
 	github.com/go-rollcall/registry v0.0.0-00010101000000-000000000000
 )
 
-require (
-	github.com/go-logfmt/logfmt v0.5.1 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20260803160001-6ac0973c030d // indirect
-)
+require github.com/go-logfmt/logfmt v0.5.1 // indirect
 
 replace github.com/go-rollcall/registry => ..

@@ -180,7 +180,7 @@ var faults = []fault{
 		{"etcdreg/watch.go", "	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3", "	time.Sleep(10 * time.Millisecond)\n	news := c.client.Watch(watch, key, clientv3.WithRange(end), clientv3"},
 	}},
 	{"a blind delete", etcd, "withdrawal-spares-the-newer", []edit{
-		{"etcdreg/txn.go", "within(remove, ours))", "remove)\n		_ = ours"},
+		{"etcdreg/txn.go", "within(remove, same))", "remove)\n		_ = same"},
 	}},
 	{"a lost update", etcd, "superseded-while-away", []edit{
 		{"etcdreg/write.go", "if kv.ModRevision == 0 ||", "if true ||"},
