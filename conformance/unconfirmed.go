@@ -83,6 +83,25 @@ var unconfirmed = []testCase{
 		b.Heal()
 		w.set(2*e.back(), "") // but what is gone is gone
 	}},
+	{name: "cut-off-again", promise: 30, needs: link, run: func(e *env) {
+		a, b := e.client(), e.client()
+		w := e.watch(b)
+		e.register(a, "x")
+		w.set(e.h.TTL, "x")
+		mark := w.mark()
+		b.Cut()
+		if err := a.Registry.Close(); err != nil {
+			e.Errorf("close: %v", err)
+		}
+		w.quiet(2 * e.h.TTL)
+		b.Heal()
+		w.quiet(e.h.TTL / 4) // it may have seen that nobody is there, and is not sure yet
+		b.Cut()
+		w.quiet(2*e.h.TTL + registry.MaxBackoff)
+		w.neverWithout(mark, "x")
+		b.Heal()
+		w.set(2*e.back(), "")
+	}},
 	{name: "outage", promise: 30, needs: link, run: func(e *env) {
 		a, b := e.client(), e.client()
 		w := e.watch(b)
