@@ -95,7 +95,7 @@ var faults = []fault{
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
 	}},
 	{"an empty set that is held back until it is shown, come what may", bubbles, "cut-off-again", []edit{
-		{"watch.go", "	stop(&w.emptied) // nobody knows any more whether somebody has come meanwhile\n", ""},
+		{"watch.go", "	w.stop(&w.emptied) // nobody knows any more whether somebody has come meanwhile\n", ""},
 	}},
 	{"a renewal that removes for a moment", bubbles, "dead-owner", []edit{
 		{"memreg/session.go", "		ss.extend()\n", "		ss.extend()\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
