@@ -59,15 +59,7 @@ func (w *watch) hold(version string) {
 	d := settling(w.c.opts.TTL)
 	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
 		"instances", len(w.set)-w.skipped, "for", d)
-	var timer *time.Timer
-	timer = time.AfterFunc(d, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.emptied == timer {
-			w.replace(nil, w.version)
-		}
-	})
-	w.emptied = timer
+	w.later(&w.emptied, d, func() { w.replace(nil, w.version) })
 }
 
 // replace makes recs the set. w.mu is held.

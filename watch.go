@@ -30,10 +30,11 @@ type watch struct {
 	resets    uint64        // sets and changes that the backend has brought
 	patience  time.Duration // how long an attempt may take to bring a set, where the registry answers
 	confirmed time.Time
-	trouble   error         // what Snapshot.Err shows
-	since     time.Time     // since when a line has said that the set is not confirmed
-	shown     *time.Timer   // will set trouble, unless the watch comes back before
-	emptied   *time.Timer   // will empty the set, unless records come before; see Reset
+	trouble   error       // what Snapshot.Err shows
+	since     time.Time   // since when a line has said that the set is not confirmed
+	shown     *time.Timer // will set trouble, unless the watch comes back before
+	emptied   *time.Timer // will empty the set, unless records come before; see Reset
+	timers    sync.WaitGroup
 	rev       uint64        // changes whenever readers have something new to see
 	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
 	last      error         // the newest failure, for readers that wait for the first set
@@ -99,8 +100,8 @@ func (w *watch) current(version string, changed bool) {
 	w.resets++
 	w.last = nil
 	w.confirmed = time.Now()
-	stop(&w.shown)
-	stop(&w.emptied)
+	w.stop(&w.shown)
+	w.stop(&w.emptied)
 	if !w.known || changed || w.trouble != nil {
 		if !w.since.IsZero() {
 			w.mu.say(slog.LevelInfo, "registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped,
@@ -119,7 +120,7 @@ func (w *watch) current(version string, changed bool) {
 func (w *watch) troubled(err error) (over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	stop(&w.emptied) // what was not believed then is not known to be so any more
+	w.stop(&w.emptied) // what was not believed then is not known to be so any more
 	switch {
 	case !w.known && permanent(err):
 		w.final = err
@@ -134,15 +135,7 @@ func (w *watch) troubled(err error) (over bool) {
 	case permanent(err) || errors.Is(err, errUnanswered) || w.trouble != nil:
 		w.show(err)
 	case w.shown == nil:
-		var timer *time.Timer
-		timer = time.AfterFunc(w.c.opts.TTL, func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if w.shown == timer {
-				w.show(err)
-			}
-		})
-		w.shown = timer
+		w.later(&w.shown, w.c.opts.TTL, func() { w.show(err) })
 	}
 	return false
 }
@@ -151,7 +144,7 @@ func (w *watch) troubled(err error) (over bool) {
 // of another kind replaces it: they are told of changes, not of tries. w.mu is
 // held.
 func (w *watch) show(err error) {
-	stop(&w.shown)
+	w.stop(&w.shown)
 	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {
 		if w.since.IsZero() {
 			w.since = w.confirmed
@@ -162,6 +155,30 @@ func (w *watch) show(err error) {
 		w.trouble = err
 		w.bump()
 	}
+}
+
+// later has f called after d, with w.mu held, unless *t is stopped before. Nothing of it
+// outlasts run. w.mu is held.
+func (w *watch) later(t **time.Timer, d time.Duration, f func()) {
+	var timer *time.Timer
+	w.timers.Add(1)
+	timer = time.AfterFunc(d, func() {
+		defer w.timers.Done()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if *t == timer {
+			f()
+		}
+	})
+	*t = timer
+}
+
+// stop ends what later has begun, if it has. w.mu is held.
+func (w *watch) stop(t **time.Timer) {
+	if *t != nil && (*t).Stop() {
+		w.timers.Done() // it will not be called
+	}
+	*t = nil
 }
 
 // stop ends a timer that may not be set.
@@ -178,9 +195,10 @@ func (w *watch) run() {
 	defer w.cancel(nil)
 	defer func() {
 		w.mu.Lock()
-		defer w.mu.Unlock()
-		stop(&w.shown)
-		stop(&w.emptied)
+		w.stop(&w.shown)
+		w.stop(&w.emptied)
+		w.mu.Unlock()
+		w.timers.Wait() // one may be about to say something
 	}()
 	var pause backoff
 	for w.ctx.Err() == nil {

@@ -95,7 +95,7 @@ var faults = []fault{
 		{"watch.go", "	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {", "	if w.trouble == nil && !permanent(err) {"},
 	}},
 	{"an empty set believed while the registry is away again", bubbles, "cut-off-again", []edit{
-		{"watch.go", "	stop(&w.emptied) // what", "	// what"},
+		{"watch.go", "	w.stop(&w.emptied) // what", "	// what"},
 	}},
 	{"an empty set after an outage taken at its word", bubbles, "everybody-was-cut-off", []edit{
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
