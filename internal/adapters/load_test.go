@@ -1,6 +1,6 @@
-// Package adaptertest puts the adapters for TCP, HTTP and gRPC under load, with real
+// Package adapters_test puts the adapters for TCP, HTTP and gRPC under load, with real
 // servers behind them, while servers and the registry go away: no request may fail.
-package adaptertest
+package adapters_test
 
 import (
 	"context"
@@ -21,7 +21,8 @@ import (
 const (
 	service = "go_servers"
 	workers = 64
-	pause   = 320 * time.Millisecond // of a worker between two requests: 200 a second in all
+	pause   = 640 * time.Millisecond // of a worker between two requests: 100 a second in all
+	slack   = 2 * time.Second        // for a slow machine
 	limit   = 5 * time.Second        // of a request: more than a dial that nobody answers
 )
 
@@ -37,15 +38,15 @@ type protocol struct {
 	client func(t *testing.T, reg registry.Registry) (ask func(context.Context) (string, error))
 }
 
-// Run checks each adapter on the registry of h, whose clients can be cut off, and are
-// for the time of outage.
-func Run(t *testing.T, h conformance.Harness, outage time.Duration) {
+// run checks each adapter on a registry whose clients can be cut off, and are for the
+// time of outage.
+func run(t *testing.T, dmax, outage time.Duration, open func(*testing.T) func(*registry.Options) conformance.Client) {
 	for _, p := range []protocol{overTCP, overHTTP, overGRPC} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			for _, s := range scenes {
 				t.Run(s.name, func(t *testing.T) {
-					w := &world{T: t, h: h, p: p, outage: outage, open: h.New(t)}
+					w := &world{T: t, dmax: dmax, p: p, outage: outage, open: open(t)}
 					w.client = w.connect()
 					w.ask = p.client(t, w.client.Registry)
 					for range 3 {
@@ -102,7 +103,7 @@ var scenes = []struct {
 // A world is three servers or more, and a client of theirs.
 type world struct {
 	*testing.T
-	h       conformance.Harness
+	dmax    time.Duration
 	p       protocol
 	outage  time.Duration
 	open    func(*registry.Options) conformance.Client
@@ -123,10 +124,8 @@ type server struct {
 	drained    bool
 }
 
-func (w *world) dmax() time.Duration { return max(w.h.Dmax, w.h.TTL) }
-
 func (w *world) connect() conformance.Client {
-	c := w.open(&registry.Options{TTL: w.h.TTL, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	c := w.open(&registry.Options{TTL: ttl, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	w.Cleanup(func() {
 		c.Heal()
 		_ = c.Registry.Close()
@@ -181,14 +180,14 @@ func (w *world) drain(s *server) {
 		}
 	}
 	w.sees(left)
-	w.lasts(w.h.TTL / 4)
+	w.lasts(ttl / 4)
 	s.stop()
 }
 
 // sees waits until the client's registry shows n instances, confirmed.
 func (w *world) sees(n int) {
 	w.Helper()
-	d := 2*w.dmax() + 3*registry.MaxBackoff + w.h.Slack
+	d := 2*w.dmax + 3*registry.MaxBackoff + slack
 	ctx, cancel := context.WithTimeout(w.Context(), d)
 	defer cancel()
 	for snap, err := range w.client.Registry.Watch(ctx, service) {
@@ -259,7 +258,7 @@ func (w *world) once() {
 // answered waits until each of the servers has had requests: the load is on.
 func (w *world) answered(servers ...*server) {
 	w.Helper()
-	end := time.NewTimer(w.h.Slack + limit)
+	end := time.NewTimer(slack + limit)
 	defer end.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -293,7 +292,7 @@ func (w *world) noneAsks(gone ...*server) {
 		before[i] = w.answers[s.addr]
 	}
 	w.mu.Unlock()
-	w.lasts(w.h.TTL / 4)
+	w.lasts(ttl / 4)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, s := range gone {

@@ -1,4 +1,4 @@
-package adaptertest
+package adapters_test
 
 import (
 	"context"
