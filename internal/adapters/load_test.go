@@ -5,7 +5,6 @@ package adapters_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -125,7 +124,7 @@ type server struct {
 }
 
 func (w *world) connect() conformance.Client {
-	c := w.open(&registry.Options{TTL: ttl, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	c := w.open(&registry.Options{TTL: ttl, Logger: slog.New(slog.NewTextHandler(w.Output(), nil))})
 	w.Cleanup(func() {
 		c.Heal()
 		_ = c.Registry.Close()
