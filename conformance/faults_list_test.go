@@ -67,7 +67,7 @@ var faults = []fault{
 		{"watch.go", "		w.trouble = err\n", "		w.trouble = err\n		for id := range w.set {\n			w.remove(id)\n		}\n"},
 	}},
 	{"an outage that is not shown", bubbles, "outage", []edit{
-		{"watch.go", "			if w.shown == timer {\n				w.show(err)\n			}\n", ""},
+		{"watch.go", "func() { w.show(err) })", "func() {})"},
 	}},
 	{"not yet known shown as empty", bubbles, "first-snapshot-is-whole", []edit{
 		{"watch.go", "stale: map[string]bool{}}", "stale: map[string]bool{}, known: true, rev: 1}"},
