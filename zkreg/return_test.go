@@ -84,7 +84,10 @@ func TestManyReturnAtOnce(t *testing.T) {
 	}
 	version, sessions := state()
 	z.Kill(t)
+	away := time.NewTimer(5 * ttl / 2) // the owners give up their sessions after twice the TTL
+	defer away.Stop()
 	each("the sessions have run out by the owners' clocks", func(err error) bool { return err != nil })
+	<-away.C
 	slam.Store(true)
 	z.Start(t)
 	each("the owners are back", func(err error) bool { return err == nil })
