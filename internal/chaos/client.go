@@ -178,7 +178,9 @@ func (c *client) register(ctx context.Context, k int) {
 		all = append(all, &op{kind: opAgain, key: k, client: c.n, regs: begun.regs, maybe: true, call: call, ret: ret})
 	}
 	if old != nil {
-		old.over.Store(int64(ret))
+		if err == nil || errors.Is(err, registry.ErrSuperseded) { // else its record may be there, and come back
+			old.over.Store(int64(ret))
+		}
 		all = append(all, &op{kind: opReplace, key: k, client: c.n, regs: []int{old.n}, call: call, ret: ret})
 	}
 	switch {

@@ -34,7 +34,9 @@ func (c *client) close() error {
 		}
 		c.r.history.add(o)
 		for _, n := range ids {
-			c.r.regs.get(n).over.CompareAndSwap(0, int64(ret))
+			if err == nil { // else its record may be there, and come back
+				c.r.regs.get(n).over.CompareAndSwap(0, int64(ret))
+			}
 		}
 	}
 	c.readers.Wait()
