@@ -38,9 +38,9 @@ type FollowOptions struct {
 	// each service; none if empty. A View that starts while the registry is away
 	// then begins with that set, marked as unconfirmed. If the registry then has
 	// nobody, the set stays for as long as after any other outage: see
-	// Snapshot.Err. Each registry needs a directory of its own. The file is replaced as a whole, a second after a
-	// change at the earliest. One that cannot be read or written is logged and
-	// does no harm; it is never taken for an empty set.
+	// Snapshot.Err. Each registry needs a directory of its own. The file is replaced
+	// as a whole, a second after a change at the earliest. One that cannot be read or
+	// written is logged and does no harm; it is never taken for an empty set.
 	Cache string
 
 	// Logger receives a line when the registry refuses to be watched, when it no

@@ -16,9 +16,9 @@ type Policy interface {
 	// then.
 	//
 	// The set is not empty, sorted by ID, without instances that are drained, or left
-	// out because they failed, and must not be modified. A function that returns an instance that
-	// the request has tried is asked again, a few times; another is then taken in
-	// its place.
+	// out because they failed, and must not be modified. A function that returns an
+	// instance that the request has tried is asked again, a few times; another is then
+	// taken in its place.
 	Prepare(set []*Node) func(Request) int
 
 	// Measures says whether the policy needs [Node.InFlight] and [Node.Latency]: to

@@ -17,9 +17,9 @@ type weighted struct {
 }
 
 // Weighted picks each instance in proportion to the "weight" in its Meta, a number: 1 if
-// there is none or it cannot be read; 0 drains the instance, whatever the policy. The picks are spread evenly: what an instance gets of any
-// that follow each other differs from its share by a few at most. They begin anywhere, as
-// with [RoundRobin].
+// there is none or it cannot be read; 0 drains the instance, whatever the policy. The
+// picks are spread evenly: what an instance gets of any that follow each other differs from
+// its share by a few at most. They begin anywhere, as with [RoundRobin].
 func Weighted() Policy {
 	p := &weighted{}
 	p.next.Store(rand.Uint64())
