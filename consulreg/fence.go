@@ -29,7 +29,8 @@ func (s *session) doubt(fence string) {
 // is another each time: with the same one the index would stay.
 func (s *session) moveFence(ctx context.Context, service string) (index uint64, err error) {
 	key := s.fenceKey(service)
-	move := &api.KVTxnOp{Verb: api.KVLock, Key: key, Value: strconv.AppendUint(nil, s.moves.Add(1), 10), Session: s.id}
+	s.moves++
+	move := &api.KVTxnOp{Verb: api.KVLock, Key: key, Value: strconv.AppendUint(nil, s.moves, 10), Session: s.id}
 	written, refused, err := s.b.transact(ctx, []*api.KVTxnOp{move})
 	for _, why := range refused {
 		err = why

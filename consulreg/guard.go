@@ -90,8 +90,8 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 		if err := s.inspect(ctx, lost); err != nil {
 			return err
 		}
-		// Others write, too: nine tenths of the time are theirs. But an answer that was long in
-		// coming must not keep the next loss from being seen.
+		// Others write, too: nine tenths of the time are theirs. But an answer that was
+		// long in coming must not keep the next loss from being seen.
 		if err := pause(ctx, min(9*time.Since(began), inspectPause)); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/consulreg"
+	"github.com/go-rollcall/registry/internal/late"
 	"github.com/go-rollcall/registry/internal/testserver"
 	"github.com/hashicorp/consul/api"
 )
@@ -60,118 +61,51 @@ func (l *laggard) keeps(what string) {
 }
 
 // deliver lets the server carry out what was kept.
-func (l *laggard) deliver(t *testing.T, addr string) {
-	t.Helper()
+func (l *laggard) deliver(t *testing.T, addr string) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := c.Write(l.kept); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	t.Logf("the late request: %s %.120s", resp.Status, answer)
+	return err
 }
 
-// TestLateRequest: a request that was given up, and is carried out after others that
-// followed it, changes nothing.
+// behind returns a backend behind l, with a root of its own.
+func (l *laggard) behind(t *testing.T, server *testserver.Consul) (b *consulreg.Backend, root string) {
+	root = t.Name() + rand.Text()
+	b = consulreg.New([]string{server.Addr()}, &consulreg.Options{Root: root, Config: &api.Config{
+		Token: server.Admin(t).Token(t, root), Transport: &http.Transport{DialContext: l.dial}}})
+	t.Cleanup(func() { _ = b.Close() })
+	return b, root
+}
+
 func TestLateRequest(t *testing.T) {
-	server := testserver.SharedConsul(t)
-	admin := server.Admin(t)
-	root := t.Name() + rand.Text()
-	l := &laggard{}
-	b := consulreg.New([]string{server.Addr()}, &consulreg.Options{Root: root, Config: &api.Config{
-		Token: admin.Token(t, root), Transport: &http.Transport{DialContext: l.dial}}})
-	defer b.Close()
-	s, err := b.NewSession(t.Context(), 20*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close(context.Background())
-	other, err := b.NewSession(t.Context(), 20*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close(context.Background())
-	rec := func(n string) registry.Record {
-		return registry.Record{Service: "svc", ID: "x", Value: []byte(`{"addr":"h:1","meta":{"n":"` + n + `"},"owner":"o"}`), Owner: "o"}
-	}
-	write := func(what string, op func(context.Context, []registry.Record) []error, r registry.Record) {
-		t.Helper()
-		for tries := 0; ; tries++ { // as the root does: the outcome of another may be unknown
-			err := op(t.Context(), []registry.Record{r})[0]
-			if err == nil {
-				return
-			}
-			if tries == 3 {
-				t.Fatalf("%s: %v", what, err)
-			}
-		}
-	}
-	late := func(what, verb string, r registry.Record) {
-		t.Helper()
-		l.keeps(`"Verb":"` + verb)
-		defer l.keeps("")
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		if err := s.Put(ctx, []registry.Record{r})[0]; err == nil {
-			t.Fatalf("%s: there was an answer", what)
-		}
-	}
-	is := func(when, want string) {
-		t.Helper()
-		recs, err := b.Lookup(t.Context(), "svc")
-		got := ""
-		if len(recs) > 0 {
-			got = string(recs[0].Value)
-		}
-		if err != nil || got != want {
-			t.Errorf("%s: %q (%v), want %q", when, got, err, want)
-		}
-	}
-	for range 2 { // the fence moves for the first time, and then again
-		late("create", "lock", rec("1"))
-		write("delete", s.Delete, rec("1"))
-		l.deliver(t, server.Addr())
-		is("a creation after the deletion", "")
-
-		write("create", s.Put, rec("2"))
-		late("update", "lock", rec("3"))
-		write("update", s.Put, rec("4"))
-		l.deliver(t, server.Addr())
-		is("an update after the next", string(rec("4").Value))
-		write("delete", s.Delete, rec("4"))
-
-		if err := other.Put(t.Context(), []registry.Record{rec("5")})[0]; err != nil {
-			t.Fatal(err)
-		}
-		late("take over", "delete", rec("6"))
-		if err := other.Delete(t.Context(), []registry.Record{rec("5")})[0]; err != nil {
-			t.Fatal(err)
-		}
-		write("delete", s.Delete, rec("6"))
-		l.deliver(t, server.Addr())
-		is("a takeover after the deletion", "")
-	}
+	server, l := testserver.SharedConsul(t), &laggard{}
+	b, _ := l.behind(t, server)
+	verbs := map[late.Kind]string{late.Write: "lock", late.TakeOver: "delete", late.Delete: "delete-cas"}
+	late.Run(t, b, late.Network{
+		Keep:    func(k late.Kind) { l.keeps(`"Verb":"` + verbs[k] + `"`) },
+		Pass:    func() { l.keeps("") },
+		Deliver: func() error { return l.deliver(t, server.Addr()) },
+	})
 }
 
 // TestMovedFence: where a fence was moved by somebody else, all is written at the second
 // try, in few requests.
 func TestMovedFence(t *testing.T) {
-	server := testserver.SharedConsul(t)
-	admin := server.Admin(t)
-	root := t.Name() + rand.Text()
-	l := &laggard{}
-	b := consulreg.New([]string{server.Addr()}, &consulreg.Options{Root: root, Config: &api.Config{
-		Token: admin.Token(t, root), Transport: &http.Transport{DialContext: l.dial}}})
-	defer b.Close()
+	server, l := testserver.SharedConsul(t), &laggard{}
+	b, root := l.behind(t, server)
 	s, err := b.NewSession(t.Context(), 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +123,7 @@ func TestMovedFence(t *testing.T) {
 	if err := errors.Join(s.Put(t.Context(), recs[:1])...); err != nil {
 		t.Fatal(err)
 	}
-	admin.Delete(t, root+"/svc/~")
+	server.Admin(t).Delete(t, root+"/svc/~")
 	l.mu.Lock()
 	l.txns = 0
 	l.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -19,7 +18,7 @@ type session struct {
 	id string
 
 	fences registry.Fences
-	moves  atomic.Uint64 // of a fence
+	moves  uint64 // of a fence; for Put and Delete, which do not run at the same time
 
 	mu        sync.Mutex
 	ttl       time.Duration

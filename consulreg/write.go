@@ -26,7 +26,7 @@ var batch = registry.Batch{Records: 64, Again: 32, Bytes: 256 << 10, InFlight: 1
 // no leader, and one that was given up would otherwise be carried out after others that
 // followed it.
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
-	return s.write(ctx, recs, s.planPut, func(registry.Record, uint64) (*api.KVPair, bool) {
+	return s.write(ctx, recs, s.planPut, func(uint64) (*api.KVPair, bool) {
 		return nil, true // or ours, which is the same
 	})
 }
@@ -34,7 +34,7 @@ func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
 // Delete removes each key as of the index at which it was ours, or reads it first
 // if that is not known.
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
-	return s.write(ctx, recs, s.planDelete, func(rec registry.Record, index uint64) (*api.KVPair, bool) {
+	return s.write(ctx, recs, s.planDelete, func(index uint64) (*api.KVPair, bool) {
 		return &api.KVPair{Session: s.id, ModifyIndex: index}, index > 0
 	})
 }
@@ -63,14 +63,15 @@ func (s *session) planDelete(_ registry.Record, key string, old *api.KVPair) ([]
 	return []*api.KVTxnOp{{Verb: api.KVDeleteCAS, Key: key, Index: old.ModifyIndex}}, nil
 }
 
-// write makes batches of recs. At first it plans on what assume says of a record
-// that was ours as of index, and reads only those of which that says nothing.
-func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, assume func(rec registry.Record, index uint64) (*api.KVPair, bool)) []error {
+// write makes batches of recs. At first it plans on what assume says of a record that was
+// ours as of index, 0 for one that was not, and reads only those of which that says
+// nothing.
+func (s *session) write(ctx context.Context, recs []registry.Record, plan plan, assume func(index uint64) (*api.KVPair, bool)) []error {
 	move := func(service string) (uint64, error) { return s.moveFence(ctx, service) }
 	return s.fences.Write(recs, move, func(recs []registry.Record) []error { return s.writeFenced(ctx, recs, plan, assume) })
 }
 
-func (s *session) writeFenced(ctx context.Context, recs []registry.Record, plan plan, assume func(rec registry.Record, index uint64) (*api.KVPair, bool)) []error {
+func (s *session) writeFenced(ctx context.Context, recs []registry.Record, plan plan, assume func(index uint64) (*api.KVPair, bool)) []error {
 	return batch.Write(recs, func(recs []registry.Record, again bool, errs []error) (refused []int) {
 		err := s.state()
 		old := map[string]*api.KVPair{}
@@ -78,7 +79,7 @@ func (s *session) writeFenced(ctx context.Context, recs []registry.Record, plan 
 		var unknown []string
 		for i, rec := range recs {
 			keys[i] = s.b.path(rec.Service) + rec.ID
-			there, known := assume(rec, s.release(rec.Service, keys[i], 0))
+			there, known := assume(s.release(rec.Service, keys[i], 0))
 			if again || !known {
 				unknown = append(unknown, keys[i])
 			} else {

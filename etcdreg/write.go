@@ -111,8 +111,8 @@ func (s *session) remove(ctx context.Context, recs []registry.Record) []error {
 	s.begin(recs) // their absence is no loss
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
 		at, err := s.ours(ctx, recs)
-		var done []bool
-		if err == nil {
+		done := make([]bool, len(recs))
+		if err == nil && slices.Max(at) > 0 {
 			done, err = s.deleteEach(ctx, recs, at)
 		}
 		s.done(recs, 0)
