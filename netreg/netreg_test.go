@@ -63,6 +63,16 @@ func (w *world) accept(t *testing.T, addr string) {
 	t.Cleanup(func() { l.Close() })
 }
 
+// pair announces live:1, which answers, and silent:1, which does not.
+func (w *world) pair(t *testing.T) {
+	for _, addr := range []string{"live:1", "silent:1"} {
+		w.store.Plant("svc", addr, nil)
+	}
+	l := w.Listen("silent:1")
+	t.Cleanup(func() { l.Close() })
+	w.accept(t, "live:1")
+}
+
 func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{store: memreg.NewStore()}
@@ -146,12 +156,7 @@ func TestContext(t *testing.T) {
 // that hangs is left out all the same.
 func TestShortDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		for _, addr := range []string{"live:1", "silent:1"} {
-			w.store.Plant("svc", addr, nil)
-		}
-		l := w.Listen("silent:1")
-		defer l.Close()
-		w.accept(t, "live:1")
+		w.pair(t)
 		for range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond)
 			c, err := w.d.DialContext(ctx, "tcp", "svc")
@@ -174,12 +179,7 @@ func TestCutShort(t *testing.T) {
 		dials    int // of 20, those that go to the silent one
 	}{{10 * time.Millisecond, 10}, {1100 * time.Millisecond, 1}} {
 		bubble(t, func(t *testing.T, w *world) {
-			for _, addr := range []string{"live:1", "silent:1"} {
-				w.store.Plant("svc", addr, nil)
-			}
-			l := w.Listen("silent:1")
-			defer l.Close()
-			w.accept(t, "live:1")
+			w.pair(t)
 			for range 20 {
 				ctx, cancel := context.WithCancel(t.Context()) // there is no deadline to plan with
 				time.AfterFunc(tt.patience, cancel)
