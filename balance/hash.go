@@ -22,8 +22,9 @@ func (hashed) Measures() bool { return false }
 
 // Prepare gives each slot to the instance that comes by it first. Each goes through all
 // slots in an order of its own, at steps of the same length; where several come at the
-// same time, a hash decides, and not the order of the IDs. So who has a slot depends on the orders of the instances
-// alone, and changes only if the owner goes, or a new one comes by sooner.
+// same time, a hash decides, and not the order of the IDs. So who has a slot depends on the
+// orders of the instances alone, and changes only if the owner goes, or a new one comes by
+// sooner.
 func (hashed) Prepare(set []*Node) func(Request) int {
 	type walker struct{ at, step uint32 }
 	walkers := make([]walker, len(set))

@@ -6,8 +6,8 @@ type zoned struct {
 }
 
 // Zone picks by policy among the instances whose "zone" in Meta is this one, as long as
-// there are any that are neither left out nor drained; else, and for a request that has tried them all,
-// among the others.
+// there are any that are neither left out nor drained; else, and for a request that has
+// tried them all, among the others.
 func Zone(zone string, policy Policy) Policy { return zoned{zone, policy} }
 
 func (p zoned) Measures() bool { return p.inner.Measures() }

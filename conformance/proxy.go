@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-rollcall/registry"
 )
 
 // A Proxy is a TCP proxy in front of one server, and stands for the network
@@ -50,6 +52,16 @@ func NewProxy(t testing.TB, target string) *Proxy {
 
 // Addr is the host:port for clients. It stays the same.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Client is a client whose connections all go through p: reg, and what p can do to it.
+// The harness adds the faults of its server.
+func (p *Proxy) Client(reg registry.Registry) Client {
+	return Client{
+		Registry: reg,
+		Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal,
+		Traffic: p.Bytes, Release: p.Close,
+	}
+}
 
 // Cut breaks every connection, and from now on each new one at once.
 func (p *Proxy) Cut() {

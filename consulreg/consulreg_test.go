@@ -19,24 +19,27 @@ func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
 func TestConformance(t *testing.T) {
 	server := testserver.SharedConsul(t)
 	admin := server.Admin(t)
-	// The server ends a session when it was not renewed for twice its TTL.
-	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 4100 * time.Millisecond, Slack: 2 * time.Second, Election: election, Cluster: cluster, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+	clients := func(t *testing.T) func(*registry.Options) conformance.Client {
 		root := t.Name() + rand.Text()
 		token := admin.Token(t, root)
 		t.Cleanup(func() { admin.Delete(t, root) })
 		return func(opts *registry.Options) conformance.Client {
 			p := conformance.NewProxy(t, server.Addr())
-			spy := &testserver.Spy{Backend: consulreg.New([]string{p.Addr()}, &consulreg.Options{Root: root, Config: &api.Config{Token: token}})}
-			deny, allow := admin.Rights(t, token, root)
-			return conformance.Client{
-				Registry: registry.New(spy, opts),
-				Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal, Traffic: p.Bytes, Release: p.Close, Deny: deny, Allow: allow,
-				Expire: func() { admin.EndSession(t, spy.Sessions()...) },
-				Plant:  func(service, id string, value []byte) { admin.Set(t, path.Join(root, service, id), value) },
-				Remove: func(service, id string) { admin.Delete(t, path.Join(root, service, id)) },
-			}
+			config := &api.Config{Token: token}
+			spy := &testserver.Spy{Backend: consulreg.New([]string{p.Addr()}, &consulreg.Options{Root: root, Config: config})}
+			c := p.Client(registry.New(spy, opts))
+			c.Deny, c.Allow = admin.Rights(t, token, root)
+			c.Expire = func() { admin.EndSession(t, spy.Sessions()...) }
+			c.Plant = func(service, id string, value []byte) { admin.Set(t, path.Join(root, service, id), value) }
+			c.Remove = func(service, id string) { admin.Delete(t, path.Join(root, service, id)) }
+			return c
 		}
-	}})
+	}
+	conformance.Run(t, conformance.Harness{
+		// The server ends a session when it was not renewed for twice its TTL.
+		TTL: 2 * time.Second, Dmax: 4100 * time.Millisecond, Slack: 2 * time.Second, Election: election,
+		New: clients, Cluster: cluster,
+	})
 }
 
 // election is the time in which a leader that falls silent is missed, 1 to 2 s, the

@@ -19,24 +19,27 @@ func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
 func TestConformance(t *testing.T) {
 	e := testserver.SharedEtcd(t)
 	admin := e.Admin(t)
-	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2600 * time.Millisecond, Slack: 2 * time.Second, Election: election, Cluster: cluster, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+	clients := func(t *testing.T) func(*registry.Options) conformance.Client {
 		root := "/" + t.Name() + rand.Text()
 		user, password := admin.User(t, root)
 		t.Cleanup(func() { admin.Delete(t, root) })
 		return func(opts *registry.Options) conformance.Client {
 			p := conformance.NewProxy(t, e.Addr())
-			spy := &testserver.Spy{Backend: etcdreg.New([]string{p.Addr()}, &etcdreg.Options{Root: root, Config: clientv3.Config{Username: user, Password: password}})}
-			deny, allow := admin.Rights(t, user, root)
-			return conformance.Client{
-				Registry: registry.New(spy, opts),
-				Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal, Traffic: p.Bytes, Release: p.Close, Deny: deny, Allow: allow,
-				Expire:  func() { admin.EndSession(t, spy.Sessions()...) },
-				Compact: func() { admin.Compact(t) },
-				Plant:   func(service, id string, value []byte) { admin.Set(t, path.Join(root, service, id), value) },
-				Remove:  func(service, id string) { admin.Delete(t, path.Join(root, service, id)) },
-			}
+			config := clientv3.Config{Username: user, Password: password}
+			spy := &testserver.Spy{Backend: etcdreg.New([]string{p.Addr()}, &etcdreg.Options{Root: root, Config: config})}
+			c := p.Client(registry.New(spy, opts))
+			c.Deny, c.Allow = admin.Rights(t, user, root)
+			c.Expire = func() { admin.EndSession(t, spy.Sessions()...) }
+			c.Compact = func() { admin.Compact(t) }
+			c.Plant = func(service, id string, value []byte) { admin.Set(t, path.Join(root, service, id), value) }
+			c.Remove = func(service, id string) { admin.Delete(t, path.Join(root, service, id)) }
+			return c
 		}
-	}})
+	}
+	conformance.Run(t, conformance.Harness{
+		TTL: 2 * time.Second, Dmax: 2600 * time.Millisecond, Slack: 2 * time.Second, Election: election,
+		New: clients, Cluster: cluster,
+	})
 }
 
 // election is the time in which a leader that falls silent is missed, 1 to 2 s, and

@@ -18,22 +18,24 @@ func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
 func TestConformance(t *testing.T) {
 	z := testserver.SharedZooKeeper(t)
 	admin := z.Admin(t)
-	conformance.Run(t, conformance.Harness{TTL: 2 * time.Second, Dmax: 2300 * time.Millisecond, Slack: 2 * time.Second, Election: election, Cluster: cluster, New: func(t *testing.T) func(*registry.Options) conformance.Client {
+	clients := func(t *testing.T) func(*registry.Options) conformance.Client {
 		root := "/" + t.Name() + rand.Text()
 		t.Cleanup(func() { admin.Delete(t, root) })
 		return func(opts *registry.Options) conformance.Client {
 			p := conformance.NewProxy(t, z.Addr())
-			return conformance.Client{
-				Registry: registry.New(zkreg.New([]string{p.Addr()}, &zkreg.Options{Root: root}), opts),
-				Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal, Traffic: p.Bytes, Release: p.Close,
-				Expire: func() { admin.EndSession(t, p.Greetings()...) },
-				Deny:   func(service string) { admin.Deny(t, root+"/"+service) },
-				Allow:  func(service string) { admin.Allow(t, root+"/"+service) },
-				Plant:  func(service, id string, value []byte) { admin.Set(t, root+"/"+service+"/"+id, value) },
-				Remove: func(service, id string) { admin.Delete(t, path.Join(root, service, id)) },
-			}
+			c := p.Client(registry.New(zkreg.New([]string{p.Addr()}, &zkreg.Options{Root: root}), opts))
+			c.Expire = func() { admin.EndSession(t, p.Greetings()...) }
+			c.Deny = func(service string) { admin.Deny(t, root+"/"+service) }
+			c.Allow = func(service string) { admin.Allow(t, root+"/"+service) }
+			c.Plant = func(service, id string, value []byte) { admin.Set(t, root+"/"+service+"/"+id, value) }
+			c.Remove = func(service, id string) { admin.Delete(t, path.Join(root, service, id)) }
+			return c
 		}
-	}})
+	}
+	conformance.Run(t, conformance.Harness{
+		TTL: 2 * time.Second, Dmax: 2300 * time.Millisecond, Slack: 2 * time.Second, Election: election,
+		New: clients, Cluster: cluster,
+	})
 }
 
 // election is syncLimit, 10 ticks of 200 ms, in which a member that falls silent is

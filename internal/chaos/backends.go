@@ -41,6 +41,7 @@ func newEtcdWorld(t testing.TB) *world {
 	open := func(addrs []string) registry.Backend { return etcdreg.New(addrs, &etcdreg.Options{Root: root}) }
 	return &world{
 		ttl: ttl, dmax: ttl + 600*time.Millisecond, elect: 4 * time.Second,
+		late: 8 * time.Second, // docs/backends.md: revocations that wait for the timeout of others
 		link: wired(t, c.addrs()),
 		open: func(l link) registry.Backend {
 			return &testserver.Spy{Backend: open(l.(*network).addrs())}

@@ -205,7 +205,11 @@ func (i *injection) hurtServers(f Fault) {
 	i.suffer(victims)
 	defer func() {
 		i.suffer(nil)
-		r.losses.end(s, r.now()+r.w.elect+recovery)
+		if f.Kind == PauseLeader && r.w.late > 0 {
+			r.losses.endLate(s, r.now()+r.w.late+recovery)
+		} else {
+			r.losses.end(s, r.now()+r.w.elect+recovery)
+		}
 	}()
 	switch f.Kind {
 	case PauseMember, PauseLeader:

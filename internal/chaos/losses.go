@@ -15,10 +15,14 @@ type losses struct {
 	all      []*span   // of all clients
 	byClient [][]*span // of each
 	stalls   int
+	slow     time.Duration // when servers were last seen to be slow
 }
 
 // A span of time. Its end is 0 while it lasts.
-type span struct{ from, to time.Duration }
+type span struct {
+	from, to time.Duration
+	late     bool // what it allows may come when all seems settled
+}
 
 func newLosses(clients int) *losses { return &losses{byClient: make([][]*span, clients)} }
 
@@ -40,6 +44,13 @@ func (l *losses) end(s *span, now time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.to = now
+}
+
+// endLate ends a span that is not over before then, whatever has settled.
+func (l *losses) endLate(s *span, then time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.to, s.late = then, true
 }
 
 // during returns, as bits, the clients that may lack records in some part of the time
@@ -83,12 +94,25 @@ func (l *losses) watchStalls(ctx context.Context, limit time.Duration, now func(
 	}
 }
 
-// settled ends all spans: nothing is lost at the moment.
+// settled ends all spans but late ones: nothing is lost at the moment.
 func (l *losses) settled(now time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all = nil
+	l.all = slices.DeleteFunc(l.all, func(s *span) bool { return !s.late || s.to < now })
 	clear(l.byClient)
+}
+
+// wereSlow ends a span in which servers were slow.
+func (l *losses) wereSlow(s *span, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.to, l.slow = now+recovery, now
+}
+
+func (l *losses) lastSlow() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slow
 }
 
 func (l *losses) seenStalls() int {
@@ -117,7 +141,7 @@ func (r *run) watchServers(ctx context.Context, limit time.Duration) {
 		if took := r.now() - began; err == nil && took < limit {
 			r.losses.drop(s)
 		} else {
-			r.losses.end(s, r.now()+recovery)
+			r.losses.wereSlow(s, r.now())
 			r.counts.add("slow-servers", 1)
 		}
 	}

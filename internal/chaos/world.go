@@ -17,6 +17,7 @@ type world struct {
 	ttl   time.Duration
 	dmax  time.Duration // for a dead owner's record to go
 	elect time.Duration // for a cluster to have a leader again, and to serve
+	late  time.Duration // for a leader that stood still to end no more sessions, after it goes on
 
 	// link makes a client's way to the registry, and open a Backend over it.
 	link func(client int) link
