@@ -81,7 +81,8 @@ func newConsulWorld(t testing.TB) *world {
 		expire: func(m int, _ link, b registry.Backend) error {
 			return attempt(t, func(t testing.TB) { c.Members[m].Admin(t).EndSession(t, newest(b)...) })
 		},
-		sessions: func() int { return c.Members[0].Sessions(t) }, admins: len(c.Members),
+		failedExpiries: func(m int) int { return c.Members[m].FailedExpiries(t) },
+		sessions:       func() int { return c.Members[0].Sessions(t) }, admins: len(c.Members),
 		cluster: c,
 	}
 }

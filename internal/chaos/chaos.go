@@ -118,6 +118,9 @@ func Run(t testing.TB, cfg Config) *Violation {
 	if r.w.cluster != nil {
 		wg.Go(func() { r.watchServers(background, r.w.ttl/8) })
 	}
+	if r.w.failedExpiries != nil {
+		wg.Go(func() { r.watchExpiries(background) })
+	}
 	samples := newSamples(cfg.Dir)
 	wg.Go(func() { samples.collect(background, r.now) })
 	for _, c := range r.clients {

@@ -77,6 +77,13 @@ func (l *losses) during(call, ret time.Duration) (clients uint64) {
 	return clients
 }
 
+// expect notes that anybody may lose records in a time to come, whatever has settled.
+func (l *losses) expect(from, to time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, &span{from, to, true})
+}
+
 // watchStalls takes a machine that stands still for more than limit for a fault that
 // may cost anybody the session, since renewals were late by as much.
 func (l *losses) watchStalls(ctx context.Context, limit time.Duration, now func() time.Duration) {
@@ -143,6 +150,28 @@ func (r *run) watchServers(ctx context.Context, limit time.Duration) {
 		} else {
 			r.losses.wereSlow(s, r.now())
 			r.counts.add("slow-servers", 1)
+		}
+	}
+}
+
+// retried is how long Consul waits from one attempt to end a session to the next: 10 s at
+// first, then twice as long each time. Which of them it is, its log does not tell.
+var retried = []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second}
+
+// watchExpiries notes when servers may end sessions that they once took for expired.
+func (r *run) watchExpiries(ctx context.Context) {
+	const every = 300 * time.Millisecond
+	seen := make([]int, r.w.cluster.size())
+	for pause(ctx, every) {
+		for m := range seen {
+			n := r.w.failedExpiries(m)
+			if n > seen[m] {
+				r.counts.add("expiries-failed", n-seen[m])
+				for _, wait := range retried {
+					r.losses.expect(r.now()+wait-time.Second, r.now()+wait+recovery)
+				}
+			}
+			seen[m] = n // fewer, if it was started again
 		}
 	}
 }

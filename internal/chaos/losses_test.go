@@ -31,6 +31,9 @@ func TestLosses(t *testing.T) {
 	check(12, 15, 0)
 	check(44, 46, all)
 	check(51, 60, 0)
+	l.expect(70, 80)
 	l.settled(51)
 	check(44, 46, 0)
+	check(60, 69, 0)
+	check(79, 90, all)
 }

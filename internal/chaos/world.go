@@ -18,6 +18,10 @@ type world struct {
 	dmax  time.Duration // for a dead owner's record to go
 	elect time.Duration // for a cluster to have a leader again, and to serve
 	late  time.Duration // for a leader that stood still to end no more sessions, after it goes on
+	// failedExpiries counts the sessions that a member has taken for expired and could not
+	// end. It tries again after each of the pauses of retried. Nil where there is no such
+	// thing.
+	failedExpiries func(member int) int
 
 	// link makes a client's way to the registry, and open a Backend over it.
 	link func(client int) link

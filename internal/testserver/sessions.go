@@ -1,7 +1,9 @@
 package testserver
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"regexp"
 	"testing"
 	"time"
@@ -31,6 +33,17 @@ func (c *Consul) Sessions(t testing.TB) (n int) {
 		return err
 	})
 	return n
+}
+
+// FailedExpiries counts the attempts of the server, since it was started, to end a session
+// that it took for expired which have failed, as it did not lead. It tries again later.
+func (c *Consul) FailedExpiries(t testing.TB) int {
+	t.Helper()
+	log, err := os.ReadFile(c.file("log"))
+	if err != nil {
+		t.Fatalf("reading the log of %v: %v", c.Node, err)
+	}
+	return bytes.Count(log, []byte("Invalidation failed"))
 }
 
 var zkSessionID = regexp.MustCompile(`(?m)^\s*0x[0-9a-f]+`)
