@@ -157,7 +157,7 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 }
 
 // begin counts a request to n, whose state is s. One in four is timed, since looking at
-// the clock is half of what a pick costs; and while none has ended, those that are the first.
+// the clock is half of what a pick costs; and while no latency is known, the first few.
 func (b *Balancer) begin(n *Node, s *state, now time.Duration) Picked {
 	if b.measures {
 		if first := s.inFlight.Add(1) <= 4; first && now == 0 && s.latency.Load() == 0 {

@@ -94,9 +94,30 @@ func TestP2CSparesTheSlow(t *testing.T) {
 	}
 }
 
-// TestP2CForgetsASlowStart: one request that took two hundred times as long as others do
-// keeps an instance out for less than a minute.
-func TestP2CForgetsASlowStart(t *testing.T) {
+// TestP2CForgivesTheFirst: that the first request to an instance took two hundred times as
+// long as others do, since it made the connection, is of no consequence.
+func TestP2CForgivesTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, atOnce, picks = 3, 4, 3000
+		s := of(t, n)
+		b := s.balancer(n, balance.P2C(), nil)
+		takes := map[string]time.Duration{}
+		for i := range n {
+			takes[id(i)] = 10 * time.Millisecond
+		}
+		takes[id(1)] *= 200
+		for load(s, b, 1, 1, takes)[id(1)] == 0 {
+		}
+		takes[id(1)] /= 200
+		if got := load(s, b, atOnce, picks, takes); got[id(1)] < picks/n*9/10 {
+			t.Errorf("after a slow first request it gets %v", got)
+		}
+	})
+}
+
+// TestP2CForgets: one request that took two hundred times as long as others do keeps an
+// instance out for less than a minute.
+func TestP2CForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, atOnce = 3, 4
 		s := of(t, n)
@@ -105,6 +126,7 @@ func TestP2CForgetsASlowStart(t *testing.T) {
 		for i := range n {
 			takes[id(i)] = 10 * time.Millisecond
 		}
+		load(s, b, atOnce, 1000, takes)
 		takes[id(1)] *= 200
 		for load(s, b, 1, 1, takes)[id(1)] == 0 {
 		}

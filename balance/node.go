@@ -30,7 +30,7 @@ type state struct {
 
 	inFlight atomic.Int64
 	latency  atomic.Uint64 // the bits of a float64, in ns; 0 if not known
-	seen     atomic.Int64  // when latency was measured last
+	seen     atomic.Int64  // when latency was measured last; while there is none, when the first request ended
 
 	fails atomic.Uint32 // in a row; written under b.mu
 	epoch atomic.Uint32 // moves when the instance is left out; written under b.mu
@@ -71,14 +71,21 @@ func (s *state) done(p Picked, err error) {
 const memory = 5 * time.Second
 
 // measure takes a request into the moving average. It counts for a quarter, and for
-// more the longer there was none. A failure may be quick: it improves nothing, and says
-// nothing where nothing is known. Of two at the same time one may be lost.
+// more the longer there was none. What began before the first had ended says nothing: it
+// made its connection. A failure may be quick: it improves nothing, and says nothing where
+// nothing is known. Of two at the same time one may be lost.
 func (s *state) measure(start, end time.Duration, failed bool) {
 	took, old := max(float64(end-start), 1), math.Float64frombits(s.latency.Load())
-	if failed {
-		if old == 0 {
+	if old == 0 {
+		if failed {
 			return
 		}
+		if first := s.seen.Load(); first == 0 || int64(start) < first {
+			s.seen.CompareAndSwap(0, int64(end))
+			return
+		}
+	}
+	if failed {
 		took = max(took, old)
 	}
 	if old != 0 {

@@ -23,8 +23,10 @@ type Cluster struct {
 	Start func()
 
 	// Pause holds all members where they are, as SIGSTOP does: connections stay, and
-	// nobody answers. Continue undoes it.
+	// nobody answers. PauseLeader holds the one that leads, and says which that is.
+	// Continue undoes either.
 	Pause, Continue func()
+	PauseLeader     func() (member int)
 
 	// Isolate parts a member from the others, and not from clients. Reunite undoes
 	// it, and returns when all members serve.
@@ -38,13 +40,14 @@ type Cluster struct {
 }
 
 // servers are the faults of a Cluster.
-const servers = kill | stop | hold | part | save
+const servers = kill | stop | hold | halt | part | save
 
 func (f faults) missingOf(c Cluster) (names []string) {
 	return f.without([]capability{
 		{kill, "KillLeader and Start", c.KillLeader != nil && c.Start != nil},
 		{stop, "Stop and Start", c.Stop != nil && c.Start != nil},
 		{hold, "Pause and Continue", c.Pause != nil && c.Continue != nil},
+		{halt, "PauseLeader and Continue", c.PauseLeader != nil && c.Continue != nil},
 		{part, "Isolate and Reunite", c.Isolate != nil && c.Reunite != nil},
 		{save, "Save", c.Save != nil},
 	})

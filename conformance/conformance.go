@@ -122,6 +122,7 @@ const (
 	kill                       // KillLeader, Start
 	stop                       // Stop, Start
 	hold                       // Pause, Continue
+	halt                       // PauseLeader, Continue
 	part                       // Isolate, Reunite
 	save                       // Save
 )

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -108,6 +109,40 @@ var failing = []testCase{
 			w.set(e.again(), fmt.Sprintf("x{n=1} z{n=%d}", i))
 		}
 		w.neverWithout(mark-1, "x")
+	}},
+	{name: "leader-stands-still", promise: 1, needs: halt | reach, run: func(e *env) {
+		a, b := e.client(e.long), e.client(e.long)
+		e.register(a, "x", "n", "1")
+		var readers []Client // each at a member of its own
+		var rest []int
+		for member := range e.cluster.Members {
+			c := e.client(e.long)
+			c.Reach(member)
+			e.lookup(c)
+			readers = append(readers, c)
+			rest = append(rest, member)
+		}
+		leader := e.cluster.PauseLeader()
+		b.Reach(slices.Delete(rest, leader, leader+1)...)
+		e.register(b, "x", "n", "2")
+		ctx := e.ctx(2 * e.again())
+		got := make(chan string, 1)
+		go func() {
+			list, err := readers[leader].Registry.Lookup(ctx, service)
+			if err != nil {
+				got <- err.Error()
+			} else {
+				got <- show(list)
+			}
+		}()
+		e.cluster.Continue() // it leads, for all that it knows
+		if got := <-got; got == "x{n=1}" {
+			e.Errorf("the record was replaced, and a lookup after that gives [%s]", got)
+		}
+		e.eventually(e.again(), "a lookup of what was registered last", func() bool {
+			list, err := readers[leader].Registry.Lookup(ctx, service)
+			return err == nil && show(list) == "x{n=2}"
+		})
 	}},
 	{name: "servers-paused", promise: 17, needs: hold, run: func(e *env) {
 		a := e.client(e.long)

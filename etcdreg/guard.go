@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-rollcall/registry"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -17,7 +18,8 @@ type holding struct {
 	held    map[string]hold // by key
 	writing map[string]bool // keys whose writing is under way
 	lo, hi  string          // the first and the last key that was ever written
-	grown   chan struct{}   // capacity 1: lo or hi has moved, or a key is held that was not
+	watched bool
+	grown   chan struct{} // capacity 1: lo or hi has moved, or a key is held that was not
 }
 
 // A hold is a record that was ours at a revision.
@@ -80,109 +82,153 @@ func (s *session) heldAt(recs []registry.Record) []int64 {
 	return at
 }
 
+// A scope is what is watched of one holding.
+type scope struct {
+	*holding
+	service   string
+	from, end string
+	before    map[string]hold // what was held when it was made
+}
+
 // Guard watches, for each service, the keys from the first to the last that the
-// session has written: one watch, and little of what others do.
+// session has written: one watch, and little of what others do. What is not watched yet
+// is read in one request, from whose revision the watches go on.
 func (s *session) Guard(ctx context.Context, lost func(service, id string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	guarded := map[string]bool{}
+	s.unwatch()
 	for {
-		s.mu.Lock()
-		services := slices.Collect(maps.Keys(s.holdings))
-		s.mu.Unlock()
-		for _, service := range services {
-			if !guarded[service] {
-				guarded[service] = true
-				wg.Go(func() { cancel(s.guard(ctx, service, lost)) })
-			}
-		}
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// guard looks at the keys as of a revision, and follows them from there. When one
-// is added it begins anew, once they cease to be added.
-func (s *session) guard(ctx context.Context, service string, lost func(service, id string)) error {
-	s.mu.Lock()
-	h := s.holdings[service]
-	s.mu.Unlock()
-	for {
 		if err := s.settle(ctx); err != nil {
 			return err
 		}
-		c, err := s.b.connect(ctx)
-		if err != nil {
-			return err
-		}
-		s.mu.Lock()
-		lo, end := h.lo, h.hi+"\x00"
-		before := maps.Clone(h.held)
-		s.mu.Unlock()
-		sent := time.Now()
-		resp, err := c.client.Get(ctx, lo, clientv3.WithRange(end), clientv3.WithKeysOnly()) // which come without leases
-		if err != nil {
-			return s.b.explain(ctx, c, sent, err)
-		}
-		at := make(map[string]int64, len(resp.Kvs))
-		for _, kv := range resp.Kvs {
-			at[string(kv.Key)] = kv.ModRevision
-		}
-		for key, held := range before {
-			if lo <= key && key < end && at[key] != held.revision {
-				s.lose(h, service, key, held, lost)
+		for some := range slices.Chunk(s.unwatched(), batch.Records) {
+			revision, err := s.review(ctx, some, lost)
+			if err != nil {
+				return err
 			}
-		}
-		err = s.b.stream(ctx, c, lo, end, resp.Header.Revision, func(r clientv3.WatchResponse) {
-			for _, ev := range r.Events {
-				s.see(h, service, ev, lost)
+			for _, w := range some {
+				wg.Go(func() {
+					if err := s.follow(ctx, w, revision, lost); err != nil {
+						cancel(err)
+					}
+				})
 			}
-		}, h.grown)
-		if err != nil {
-			return err
 		}
 	}
 }
 
+// unwatch has all holdings watched anew.
+func (s *session) unwatch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.holdings {
+		h.watched = false
+	}
+	signal(s.wake)
+}
+
+// unwatched returns what is to be watched, and is taken to be from now on.
+func (s *session) unwatched() (all []scope) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for service, h := range s.holdings {
+		if h.watched {
+			continue
+		}
+		h.watched = true
+		select {
+		case <-h.grown: // up to here it is in the scope
+		default:
+		}
+		all = append(all, scope{h, service, h.lo, h.hi + "\x00", maps.Clone(h.held)})
+	}
+	return all
+}
+
+// review looks for what was lost, and returns the revision as of which it looked.
+func (s *session) review(ctx context.Context, all []scope, lost func(service, id string)) (revision int64, err error) {
+	txn := &pb.TxnRequest{}
+	for _, w := range all {
+		keys := &pb.RangeRequest{Key: []byte(w.from), RangeEnd: []byte(w.end), KeysOnly: true} // which come without leases
+		txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: keys}})
+	}
+	resp, err := s.commit(ctx, txn)
+	if err != nil {
+		return 0, err
+	}
+	for i, w := range all {
+		at := map[string]int64{}
+		for _, kv := range resp.Responses[i].GetResponseRange().GetKvs() {
+			at[string(kv.Key)] = kv.ModRevision
+		}
+		for key, held := range w.before {
+			if at[key] != held.revision {
+				s.lose(w, key, held, lost)
+			}
+		}
+	}
+	return resp.Header.Revision, nil
+}
+
+// follow watches w. When it has grown it is watched anew, once it ceases to grow.
+func (s *session) follow(ctx context.Context, w scope, revision int64, lost func(service, id string)) error {
+	c, err := s.b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.b.stream(ctx, c, w.from, w.end, revision, func(r clientv3.WatchResponse) {
+		for _, ev := range r.Events {
+			s.see(w, ev, lost)
+		}
+	}, w.grown)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.watched = false
+	signal(s.wake)
+	return nil
+}
+
 // see judges one change of a key.
-func (s *session) see(h *holding, service string, ev *clientv3.Event, lost func(service, id string)) {
+func (s *session) see(w scope, ev *clientv3.Event, lost func(service, id string)) {
 	key := string(ev.Kv.Key)
 	ours := ev.Type != clientv3.EventTypeDelete && clientv3.LeaseID(ev.Kv.Lease) == s.lease
 	s.mu.Lock()
-	held, holds := h.held[key]
+	held, holds := w.held[key]
 	s.mu.Unlock()
 	if holds && !ours && held.revision <= ev.Kv.ModRevision {
-		s.lose(h, service, key, held, lost)
+		s.lose(w, key, held, lost)
 	}
 }
 
 // lose reports a record that is not as it was held, unless it was written since.
-func (s *session) lose(h *holding, service, key string, was hold, lost func(service, id string)) {
+func (s *session) lose(w scope, key string, was hold, lost func(service, id string)) {
 	s.mu.Lock()
-	gone := h.held[key] == was && !h.writing[key]
+	gone := w.held[key] == was && !w.writing[key]
 	if gone {
-		delete(h.held, key)
+		delete(w.held, key)
 	}
 	s.mu.Unlock()
 	if gone {
-		lost(service, was.id)
+		lost(w.service, was.id)
 	}
 }
 
-// settle returns when nothing has been written for a while: what the guard reads in
-// the meantime would hold up the writing.
+// settle returns when nothing is being written, and has been for a while: what the guard
+// reads in the meantime would hold up the writing, and be read again after it.
 func (s *session) settle(ctx context.Context) error {
 	const quiet, most = 50 * time.Millisecond, time.Second
 	for deadline := time.Now().Add(most); ; {
-		s.mu.Lock()
-		now := time.Now()
-		left := min(s.wrote.Add(quiet).Sub(now), deadline.Sub(now))
-		s.mu.Unlock()
+		left := min(s.untilQuiet(quiet), time.Until(deadline))
 		if left <= 0 {
 			return nil
 		}
@@ -194,4 +240,17 @@ func (s *session) settle(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// untilQuiet returns when nothing will have been written for as long as quiet, if nothing
+// is from now on.
+func (s *session) untilQuiet(quiet time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.holdings {
+		if len(h.writing) > 0 {
+			return quiet
+		}
+	}
+	return quiet - time.Since(s.wrote)
 }

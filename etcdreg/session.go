@@ -26,7 +26,7 @@ type session struct {
 	ttl      time.Duration
 	holdings map[string]*holding // by service
 	wrote    time.Time           // when a writing last began or ended
-	wake     chan struct{}       // capacity 1: there is a service more in holdings
+	wake     chan struct{}       // capacity 1: there may be a holding that is not watched
 }
 
 // renewals is a stream on which a lease is renewed. A stream for each renewal, as

@@ -42,8 +42,9 @@ func harness(election time.Duration) conformance.Harness {
 					s.Stop()
 					time.AfterFunc(election, s.Start)
 				},
-				Stop: s.Stop, Start: s.Start, Pause: s.Pause, Continue: s.Continue,
-				Isolate: s.Isolate, Reunite: s.Reunite, Save: s.Save,
+				Stop: s.Stop, Start: s.Start, Pause: s.Pause, Isolate: s.Isolate, Reunite: s.Reunite, Save: s.Save,
+				PauseLeader: func() int { s.Isolate(0); return 0 }, // it has no other leader
+				Continue:    func() { s.Continue(); s.Reunite() },
 			}
 		},
 	}

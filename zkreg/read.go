@@ -12,6 +12,20 @@ func (c *conn) sync(ctx context.Context, path string) error {
 	return err
 }
 
+// barrier has what c reads afterwards be no older than what was confirmed to anybody
+// before. It is a transaction, which changes nothing, as a majority agrees on those: a
+// leader that stood still answers a Sync by itself, and with what it knows, before it
+// learns that another leads.
+func (c *conn) barrier(ctx context.Context, path string) error {
+	_, err := call(ctx, c, func() ([]zk.MultiResponse, error) {
+		return c.zk.Multi(&zk.CheckVersionRequest{Path: path, Version: -1})
+	})
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil // a majority agrees on that, too
+	}
+	return err
+}
+
 // children returns the names below path, none if there is no such node.
 func (c *conn) children(ctx context.Context, path string) ([]string, error) {
 	l, err := c.list(ctx, path, func() ([]string, *zk.Stat, error) { return c.zk.Children(path) })

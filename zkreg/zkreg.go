@@ -118,14 +118,14 @@ func (b *Backend) read(ctx context.Context) (*conn, error) {
 	return c, c.ready(ctx)
 }
 
-// Lookup reads through the leader: what a follower has may be old.
+// Lookup reads what a majority of the servers has agreed on.
 func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record, error) {
 	c, err := b.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	parent := b.path(service)
-	if err := c.sync(ctx, parent); err != nil {
+	if err := c.barrier(ctx, parent); err != nil {
 		return nil, err
 	}
 	names, err := c.children(ctx, parent)
@@ -144,8 +144,8 @@ func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record
 	return slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" }), err
 }
 
-// Services reads through the leader, the names and then how many children each
-// has.
+// Services reads what a majority of the servers has agreed on, the names and then how many
+// children each has.
 func (b *Backend) Services(ctx context.Context) ([]string, error) {
 	c, err := b.read(ctx)
 	if err != nil {
@@ -155,7 +155,7 @@ func (b *Backend) Services(ctx context.Context) ([]string, error) {
 	if top == "" {
 		top = "/"
 	}
-	if err := c.sync(ctx, top); err != nil {
+	if err := c.barrier(ctx, top); err != nil {
 		return nil, err
 	}
 	names, err := c.children(ctx, top)

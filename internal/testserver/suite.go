@@ -45,6 +45,11 @@ func (c *Cluster[S]) Suite(t *testing.T, open func(servers []string) registry.Ba
 	}
 	if CanPause {
 		suite.Pause = each(func(n *Node) { n.Pause(t) })
+		suite.PauseLeader = func() int {
+			leader := c.Leader(t).node()
+			leader.Pause(t)
+			return slices.IndexFunc(c.Members, func(s S) bool { return s.node() == leader })
+		}
 		suite.Continue = each(func(n *Node) { n.Continue(t) })
 	}
 	return suite
