@@ -36,9 +36,6 @@ var serverFaults = []fault{
 	{"a list from a member that lags", etcd, "lagging-member", []edit{
 		{"etcdreg/watch.go", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithSerializable())\n"},
 	}},
-	{"a leader that answers a lookup by itself", zookeeper, "leader-stands-still", []edit{
-		{"zkreg/zkreg.go", "	if err := c.barrier(ctx, parent); err != nil {\n", "	if err := c.sync(ctx, parent); err != nil {\n"},
-	}},
 	{"a session that no server knows asked for without end", zookeeper, "restored", []edit{
 		{"zkreg/conn.go", "			c.change(c.disown)\n", ""},
 	}},
