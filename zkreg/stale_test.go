@@ -51,12 +51,15 @@ func TestLeaderThatStoodStill(t *testing.T) {
 	register("10.0.0.2:2")
 	answer := make(chan string, 1)
 	go func() {
+		found := "nothing"
 		list, err := reader.Lookup(ctx, "s")
-		if err != nil {
-			answer <- err.Error()
-		} else {
-			answer <- list[0].Addr
+		for _, in := range list {
+			found = in.Addr
 		}
+		if err != nil {
+			found = err.Error()
+		}
+		answer <- found
 	}()
 	leader.Continue(t)
 	if got := <-answer; got == "10.0.0.1:1" {
