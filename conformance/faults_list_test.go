@@ -225,7 +225,7 @@ var faults = []fault{
 		{"consulreg/write.go", "	case !rec.TakeOver && registry.OwnerOf(old.Value) != rec.Owner:\n", "	case false:\n"},
 	}},
 	{"sessions not shared", consul, "dead-owner", []edit{
-		{"consulreg/write.go", "Value: rec.Value, Session: s.id}", "Value: rec.Value, Session: func() string {\n		own, _ := s.b.NewSession(context.Background(), s.TTL())\n		return own.(*session).id\n	}()}"},
+		{"consulreg/write.go", "Value: rec.Value, Session: s.id}", "Value: rec.Value, Session: func() string {\n		own, err := s.b.NewSession(context.Background(), s.TTL())\n		if err != nil {\n			return s.id\n		}\n		return own.(*session).id\n	}()}"},
 	}},
 	{"what the token may not read taken for absent", consul, "denied-from-the-start", []edit{
 		{"consulreg/consulreg.go", "	case meta.ResultsFilteredByACLs:\n", "	case false:\n"},

@@ -50,7 +50,7 @@ var promises = map[int]string{
 	40: `Histories of register, deregister, update and lookup from many clients are linearizable (porcupine); an operation that timed out may have happened or not.`,
 	41: `Close withdraws everything, ends all watches with ErrClosed, waits for its goroutines and is bounded by T. A thousand Open/Close cycles leak no goroutine, descriptor, session or watch.`,
 	42: `A cancelled context at any wait returns within 50 ms.`,
-	43: `Credentials rotated: recovery without restart. Denied: surfaced as ErrDenied, at most one try per B.`,
+	43: `Denied: surfaced as ErrDenied, at most one try per B. Given back: recovery without restart (see 32). Credentials stay those that the Backend was made with.`,
 	44: `One seeded list of operations gives the same trace on all backends.`,
 	45: `A time server stopped without warning: the client's next call succeeds on another within one dial timeout, not after Dmax.`,
 	46: `The registry is gone and the servers live: every request of a running client succeeds.`,
