@@ -139,7 +139,7 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 			return Picked{}, err
 		}
 	}
-	if b.measures && rand.Uint64()>>62 == 0 {
+	if b.measures && rand.Uint64()>>61 == 0 {
 		r.now = b.now()
 	}
 	i := t.pick(r)
@@ -156,7 +156,7 @@ func (b *Balancer) PickFor(ctx context.Context, r Request) (Picked, error) {
 	return Picked{n: t.nodes[i]}, nil
 }
 
-// begin counts a request to n, whose state is s. One in four is timed, since looking at
+// begin counts a request to n, whose state is s. One in eight is timed, since looking at
 // the clock is half of what a pick costs; and while no latency is known, the first few.
 func (b *Balancer) begin(n *Node, s *state, now time.Duration) Picked {
 	if b.measures {

@@ -8,7 +8,7 @@ import (
 type p2c struct{}
 
 // P2C picks two instances at random and takes the one that is less loaded: the requests
-// in flight, times how long they have taken of late. One pick in four takes into account
+// in flight, times how long they have taken of late. One pick in eight takes into account
 // when that was measured: the longer ago the less it counts, so that an instance which was
 // slow, be it once and a hundred times slower, is tried again.
 func P2C() Policy { return p2c{} }
