@@ -181,6 +181,7 @@ var faults = []fault{
 	}},
 	{"a blind delete", etcd, "withdrawal-spares-the-newer", []edit{
 		{"etcdreg/txn.go", "within(remove, same))", "remove)\n		_ = same"},
+		{"etcdreg/write.go", "if at[i] == 0 && clientv3.LeaseID(kv.Lease) == s.lease {", "if _ = clientv3.LeaseID(kv.Lease); at[i] == 0 {"},
 	}},
 	{"a lost update", etcd, "superseded-while-away", []edit{
 		{"etcdreg/write.go", "if kv.ModRevision == 0 ||", "if true ||"},
