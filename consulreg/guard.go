@@ -60,35 +60,30 @@ func (s *session) nudge() {
 }
 
 // Guard listens for changes in each service in which the session holds a key, and
-// looks at its own keys there when something has changed.
+// looks at its own keys there when something has changed. First it looks at all of them:
+// that is one request, where nobody answers, and not one for each service.
 func (s *session) Guard(ctx context.Context, lost func(service, id string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	s.nudge()
+	s.lookAtAll()
 	for {
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		s.mu.Lock()
-		for service := range s.held {
-			if s.listeners[service] == nil {
-				l := &listener{}
-				s.listeners[service] = l
-				wg.Go(func() {
-					if err := s.listen(ctx, service, l); err != nil {
-						cancel(err)
-					}
-				})
-			}
-		}
-		s.mu.Unlock()
 		began := time.Now()
 		if err := s.inspect(ctx, lost); err != nil {
 			return err
+		}
+		for service, l := range s.unheard() {
+			wg.Go(func() {
+				if err := s.listen(ctx, service, l); err != nil {
+					cancel(err)
+				}
+			})
 		}
 		// Others write, too: nine tenths of the time are theirs. But an answer that was
 		// long in coming must not keep the next loss from being seen.
@@ -98,8 +93,22 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 	}
 }
 
-// listen has Guard look at all keys that the session holds in service, first and
-// then whenever something has changed there, until it holds none.
+// unheard returns listeners for the services that have none.
+func (s *session) unheard() map[string]*listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	more := map[string]*listener{}
+	for service := range s.held {
+		if s.listeners[service] == nil {
+			s.listeners[service] = &listener{}
+			more[service] = s.listeners[service]
+		}
+	}
+	return more
+}
+
+// listen has Guard look at all keys that the session holds in service whenever something
+// has changed there, until it holds none.
 //
 // A single key is listened to by itself: where each of 1,000 owners has one, each
 // is woken by its own only. Several are listened to as the whole service, on one
@@ -111,26 +120,17 @@ func (s *session) listen(ctx context.Context, service string, l *listener) error
 		delete(s.listeners, service)
 		s.nudge()
 	}()
+	var of string // what last is the mark of
 	var last mark
 	for {
-		s.mu.Lock()
-		only := ""
-		for key := range s.held[service] {
-			if only = key; len(s.held[service]) > 1 {
-				only = ""
-				break
-			}
-		}
-		none := len(s.held[service]) == 0
-		if l.only != only {
-			l.only, last = only, mark{}
-		}
 		query, cancel := context.WithCancel(ctx)
-		l.interrupt = cancel
-		s.mu.Unlock()
-		if none {
+		only, since := s.listenTo(service, l, cancel)
+		if since == 0 {
 			cancel()
 			return nil
+		}
+		if last.index == 0 || only != of {
+			of, last = only, mark{since, true}
 		}
 		now, err := s.await(query, service, only, last)
 		interrupted := query.Err() != nil
@@ -151,6 +151,36 @@ func (s *session) listen(ctx context.Context, service string, l *listener) error
 			return err
 		}
 	}
+}
+
+// listenTo returns the key that is to be asked for, "" for all of service, and the index
+// of what was written there first: whatever has happened since is news. It is 0 if the
+// session holds none.
+func (s *session) listenTo(service string, l *listener, interrupt context.CancelFunc) (only string, since uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, index := range s.held[service] {
+		if only = key; since == 0 || index < since {
+			since = index
+		}
+	}
+	if len(s.held[service]) > 1 {
+		only = ""
+	}
+	l.only, l.interrupt = only, interrupt
+	return only, since
+}
+
+// lookAtAll has Guard look at all that the session holds.
+func (s *session) lookAtAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, keys := range s.held {
+		for key := range keys {
+			s.look[key] = true
+		}
+	}
+	s.nudge()
 }
 
 // lookAt has Guard look at the keys of service, as of index: at all but the one that
