@@ -185,7 +185,7 @@ func (c *core) ended(ctx context.Context, last error) error {
 		return ErrClosed
 	}
 	why := context.Cause(ctx)
-	if last == nil || last == why {
+	if last == nil || last.Error() == why.Error() {
 		return why
 	}
 	return fmt.Errorf("%w; last: %w", why, last)

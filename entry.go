@@ -49,7 +49,6 @@ func (e *entry) tell(gen uint64, err error) {
 // settle notes the outcome of writing e as r wanted it (nil: deleting it) at
 // gen. k.mu is held.
 func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
-	news := e.last == nil // a failure is logged once, not at every try
 	e.last = err
 	switch {
 	case err == nil:
@@ -93,7 +92,7 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 			} else {
 				delete(k.entries, e.key)
 			}
-		case news:
+		case e.wrong.IsZero(): // logged once, not at every try
 			e.wrong = time.Now()
 			k.mu.say(slog.LevelWarn, "registry: write refused: trying again", "service", e.service, "instance", e.id, "err", err)
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // A logMutex is a mutex under which log lines and events are noted, to be written
-// after it is released: a handler may block, or call the Registry.
+// after it is released: a handler may take its time, or call Lookup.
 type logMutex struct {
 	sync.Mutex
 	log   *slog.Logger

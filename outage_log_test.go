@@ -219,3 +219,48 @@ func TestStolenRecordInTheLog(t *testing.T) {
 		)
 	})
 }
+
+// refusing is a backend whose next writes fail as the test says.
+type refusing struct {
+	registry.Backend
+	mu   sync.Mutex
+	next []error // nil at its end: the backend decides
+}
+
+type refusingSession struct {
+	registry.Session
+	b *refusing
+}
+
+func (b *refusing) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
+	s, err := b.Backend.NewSession(ctx, ttl)
+	return refusingSession{s, b}, err
+}
+
+func (s refusingSession) Put(ctx context.Context, recs []registry.Record) []error {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if len(s.b.next) == 0 {
+		return s.Session.Put(ctx, recs)
+	}
+	err := s.b.next[0]
+	s.b.next = s.b.next[1:]
+	return slices.Repeat([]error{err}, len(recs))
+}
+
+// A refusal is news also where something else failed before, and only once.
+func TestRefusalAfterAnotherFailureInTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &refusing{Backend: memreg.NewStore().Conn()}
+		story, log := newStory()
+		reg := registry.New(b, &registry.Options{Logger: log})
+		defer reg.Close()
+		r := register(t, reg, 1)
+		b.mu.Lock()
+		b.next = []error{context.DeadlineExceeded, registry.ErrDenied, context.DeadlineExceeded, registry.ErrDenied}
+		b.mu.Unlock()
+		_ = r.Update(t.Context(), map[string]string{"n": "1"})
+		time.Sleep(time.Minute)
+		story.want(t, `time=0s level=WARN .*write refused: trying again" .*instance=x1 err=.*denied.*`, `time=\d+s level=INFO .*record written again" .*instance=x1 .*`)
+	})
+}

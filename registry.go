@@ -184,11 +184,13 @@ type Options struct {
 
 	// Logger receives one line for each change of state, and none for a retry: what
 	// is lost, since when, what is being tried, and when it is back, after how
-	// long. slog.Default if nil.
+	// long. slog.Default if nil. Its handler must not call Register, Update,
+	// Deregister or Close, which would wait for it.
 	Logger *slog.Logger
 
 	// Observe, if not nil, is called for each Event, from several goroutines. It
-	// holds up the Registry until it returns.
+	// holds up the Registry until it returns, and must not call Register, Update,
+	// Deregister or Close, which would wait for it.
 	Observe func(Event)
 
 	// NoVerify turns off the question, asked twice every TTL in O(1), whether

@@ -153,11 +153,20 @@ func (w *watch) remove(id string) bool {
 		return false
 	}
 	delete(w.set, id)
-	w.stale[id] = true
+	if _, shown := search(w.snap.Instances, id); shown {
+		w.stale[id] = true
+	} else {
+		delete(w.stale, id) // it came and went while nobody read
+	}
 	if old.bad {
 		w.skipped--
 	}
 	return true
+}
+
+// search finds id in a sorted list, or its place there.
+func search(list []Instance, id string) (n int, found bool) {
+	return slices.BinarySearchFunc(list, id, func(in Instance, id string) int { return cmp.Compare(in.ID, id) })
 }
 
 // snapshot brings snap up to date by merging what has changed into the sorted
@@ -169,7 +178,7 @@ func (w *watch) snapshot() Snapshot {
 		old := w.snap.Instances
 		list := make([]Instance, 0, len(w.set))
 		for _, id := range ids {
-			n, found := slices.BinarySearchFunc(old, id, func(in Instance, id string) int { return cmp.Compare(in.ID, id) })
+			n, found := search(old, id)
 			list = append(list, old[:n]...)
 			if found {
 				n++

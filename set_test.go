@@ -241,3 +241,22 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// What comes and goes while nobody reads is forgotten.
+func TestNobodyReads(t *testing.T) {
+	w, s, _ := newSet(0)
+	s.Reset([]Record{record("x", 1)}, "v")
+	w.take()
+	for i := range 1000 {
+		id := fmt.Sprint("y", i)
+		s.Apply([]Record{record(id, 1)}, nil, "v")
+		s.Apply(nil, []string{id}, "v")
+	}
+	if n := len(w.stale); n > 1 {
+		t.Errorf("%d instances are remembered that came and went", n)
+	}
+	s.Apply(nil, []string{"x"}, "v")
+	if list := w.take().Instances; len(list) != 0 {
+		t.Errorf("%v, and nobody is there", list)
+	}
+}

@@ -93,6 +93,7 @@ type Balancer struct {
 	table    atomic.Pointer[table]
 	_        [64]byte
 
+	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	kick   chan struct{} // there is something to do for run
@@ -110,10 +111,10 @@ func New(view View, policy Policy, opts *Options) *Balancer {
 	o := opts.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Balancer{
-		view: view, policy: policy, opts: o, log: o.Logger.With("service", view.Service()), began: time.Now(),
+		ctx: ctx, view: view, policy: policy, opts: o, log: o.Logger.With("service", view.Service()), began: time.Now(),
 		measures: policy.Measures(), cancel: cancel, kick: make(chan struct{}, 1),
 	}
-	b.work.Go(func() { b.run(ctx) })
+	b.work.Go(b.run)
 	return b
 }
 
@@ -171,7 +172,10 @@ func (b *Balancer) now() time.Duration { return max(time.Since(b.began), 1) }
 
 // first waits for the first set, and returns its table if there is anybody in it.
 func (b *Balancer) first(ctx context.Context) (*table, error) {
-	if err := b.view.Wait(ctx); err != nil {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
+	if err := b.view.Wait(waiting); err != nil && b.ctx.Err() == nil {
 		return nil, b.fail(err)
 	}
 	snap := b.view.Snapshot() // before the table, which is then of this one or of a newer one

@@ -259,6 +259,30 @@ func (first) Prepare(set []*balance.Node) func(balance.Request) int {
 	return func(balance.Request) int { return 0 }
 }
 
+// TestCloseEndsPicks: also those that wait for the first set.
+func TestCloseEndsPicks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memreg.NewStore()
+		link := store.Conn()
+		link.Cut()
+		s := sceneBehind(t, store, link)
+		b := balance.New(s.view, nil, &balance.Options{Logger: quiet})
+		picked := make(chan error, 1)
+		go func() {
+			_, err := b.Pick(t.Context())
+			picked <- err
+		}()
+		synctest.Wait()
+		b.Close()
+		if err := <-picked; !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("a pick under way: %v", err)
+		}
+		if _, err := b.Pick(t.Context()); !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("a pick after Close: %v", err)
+		}
+	})
+}
+
 func TestPickErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memreg.NewStore()

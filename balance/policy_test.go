@@ -163,6 +163,24 @@ func TestWeightedAtTheExtremes(t *testing.T) {
 
 // TestHashMovesItsShare: a change of one instance moves the keys that it had or gets,
 // and no others; programs with other histories agree.
+// astray is a policy that picks what is not there, as one may that has nobody.
+type astray struct{}
+
+func (astray) Measures() bool { return false }
+func (astray) Prepare(set []*balance.Node) func(balance.Request) int {
+	return func(balance.Request) int { return len(set) }
+}
+
+func TestZoneOfAPolicyThatHasNobody(t *testing.T) {
+	s := newScene(t)
+	s.put(id(0), "zone", "a")
+	s.put(id(1), "zone", "b")
+	b := s.balancer(2, balance.Zone("a", astray{}), nil)
+	if got := s.pick(b, balance.Request{}); got == "" {
+		t.Error("nobody was picked")
+	}
+}
+
 func TestHashMovesItsShare(t *testing.T) {
 	const keys = 10_000
 	for _, n := range []int{2, 10, 100} {

@@ -1,7 +1,6 @@
 package balance
 
 import (
-	"context"
 	"maps"
 	"reflect"
 	"slices"
@@ -68,7 +67,7 @@ func part(set []*Node, at []int) []*Node {
 // run makes the table anew when the set changes, and when somebody comes back. However
 // long that takes and however often the set changes, it takes a fifth of one core at
 // most.
-func (b *Balancer) run(ctx context.Context) {
+func (b *Balancer) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -80,7 +79,7 @@ func (b *Balancer) run(ctx context.Context) {
 		timer.Reset(4 * time.Since(began))
 		select {
 		case <-timer.C:
-		case <-ctx.Done():
+		case <-b.ctx.Done():
 			return
 		}
 		timer.Reset(wait)
@@ -88,7 +87,7 @@ func (b *Balancer) run(ctx context.Context) {
 		case <-changed:
 		case <-b.kick:
 		case <-timer.C:
-		case <-ctx.Done():
+		case <-b.ctx.Done():
 			return
 		}
 	}

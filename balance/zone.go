@@ -28,7 +28,7 @@ func (p zoned) Prepare(set []*Node) func(Request) int {
 	pick, pickFar := p.inner.Prepare(nodes), p.inner.Prepare(others)
 	return func(r Request) int {
 		if len(r.Tried) == 0 {
-			if i := pick(r); i >= 0 {
+			if i := pick(r); uint(i) < uint(len(near)) {
 				return near[i]
 			}
 		} else if i := untried(nodes, pick, r); i >= 0 {

@@ -33,6 +33,7 @@ type Proxy struct {
 	relays   []*relay // that are not broken, oldest first
 	writing  [2]int   // relays that write just now, by direction
 	bytes    int
+	refused  int // connections broken at once, since p was cut
 }
 
 // NewProxy starts a proxy on a free port of 127.0.0.1 that forwards to target,
@@ -54,12 +55,13 @@ func NewProxy(t testing.TB, target string) *Proxy {
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Client is a client whose connections all go through p: reg, and what p can do to it.
-// The harness adds the faults of its server.
+// The harness adds the faults of its server. A connection that p refuses costs some bytes
+// of Traffic, too, as it does on the way to a server that is away.
 func (p *Proxy) Client(reg registry.Registry) Client {
 	return Client{
 		Registry: reg,
 		Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal,
-		Traffic: p.Bytes, Release: p.Close,
+		Traffic: func() int { return p.Bytes() + 100*p.Refused() }, Release: p.Close,
 	}
 }
 
@@ -145,6 +147,13 @@ func (p *Proxy) Bytes() int {
 	return p.bytes
 }
 
+// Refused is how many connections were broken at once so far, since p was cut.
+func (p *Proxy) Refused() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
+}
+
 // Greetings returns, for each connection on which the server has sent
 // something and that it holds open, the first bytes that it sent, at most 64.
 // The oldest connection comes first. Some servers name the session there, so
@@ -188,6 +197,7 @@ func (p *Proxy) accept() {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		case p.cut:
+			p.refused++
 			reset(conn.(*net.TCPConn))
 		default:
 			r := newRelay(p, conn.(*net.TCPConn))

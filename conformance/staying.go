@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -88,7 +89,9 @@ var staying = []testCase{
 			a := e.client(func(o *registry.Options) { o.TTL = ttl })
 			r, err := a.Registry.Register(e.ctx(e.back()), instance("x"))
 			if err != nil {
-				e.Logf("a TTL of %v: %v", ttl, err)
+				if ttl == e.h.TTL || !errors.Is(err, registry.ErrInvalid) {
+					e.Errorf("a TTL of %v: %v; want it granted, or ErrInvalid where it is out of the server's limits", ttl, err)
+				}
 				continue
 			}
 			if r.TTL() <= 0 || ttl == e.h.TTL && r.TTL() != ttl {

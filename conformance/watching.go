@@ -242,10 +242,10 @@ var watching = []testCase{
 		meta := map[string]string{"k": strings.Repeat("x", registry.MaxRecord)}
 		in := instance("x")
 		in.Meta = meta
-		if _, err := a.Registry.Register(e.Context(), in); !errors.Is(err, registry.ErrTooLarge) {
+		if _, err := a.Registry.Register(e.ctx(e.h.TTL), in); !errors.Is(err, registry.ErrTooLarge) {
 			e.Errorf("Register: %v, want ErrTooLarge", err)
 		}
-		if err := r.Update(e.Context(), meta); !errors.Is(err, registry.ErrTooLarge) {
+		if err := r.Update(e.ctx(e.h.TTL), meta); !errors.Is(err, registry.ErrTooLarge) {
 			e.Errorf("Update: %v, want ErrTooLarge", err)
 		}
 		a.Heal()

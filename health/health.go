@@ -134,8 +134,8 @@ func (c *checked) Close() error {
 }
 
 // probe checks until ctx ends, and hands over each change: nil when the program is
-// well, else what the check has said.
-func (c *checked) probe(ctx context.Context, changed func(error)) {
+// well, else what the check has said; and what it says while the program is not well.
+func (c *checked) probe(ctx context.Context, changed, ails func(error)) {
 	var hung <-chan error
 	well, known := false, false
 	for bad, good := 0, 0; ; {
@@ -156,6 +156,8 @@ func (c *checked) probe(ctx context.Context, changed func(error)) {
 		case err != nil && (well && bad >= c.opts.Fall || !known):
 			well = false
 			changed(err)
+		case err != nil && !well:
+			ails(err)
 		}
 		known = true
 		t := time.NewTimer(c.opts.Period)

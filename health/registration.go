@@ -22,17 +22,19 @@ type registration struct {
 	ended  chan struct{} // closed when run has returned
 	done   chan struct{}
 
-	mu   sync.Mutex
-	in   registry.Instance
-	gen  int                     // moves with in
-	cur  registry.Registration   // nil while there is none
-	left registry.Registration   // the last one, withdrawn
-	well context.Context         // ends when it is no longer well; nil while it is not
-	sick context.CancelCauseFunc // ends well
-	said error                   // what the check has said, while it is not well
-	away time.Time               // since when it is withdrawn
-	ttl  time.Duration
-	why  error // why it has ended
+	mu    sync.Mutex
+	in    registry.Instance
+	gen   int                     // moves with in
+	cur   registry.Registration   // nil while there is none
+	left  registry.Registration   // the last one, withdrawn
+	well  context.Context         // ends when it is no longer well; nil while it is not
+	sick  context.CancelCauseFunc // ends well
+	said  error                   // what the check has said last, while it is not well
+	loose bool                    // there may be a record of a Register that failed
+	last  error                   // why it is not registered again; nil if that was not tried
+	away  time.Time               // since when it is withdrawn
+	ttl   time.Duration
+	why   error // why it has ended
 }
 
 func newRegistration(c *checked, in registry.Instance) *registration {
@@ -53,7 +55,7 @@ func (r *registration) run(asked context.Context) {
 	var probing sync.WaitGroup
 	defer probing.Wait()
 	defer r.cancel(nil)
-	probing.Go(func() { r.c.probe(r.ctx, r.checked) })
+	probing.Go(func() { r.c.probe(r.ctx, r.checked, r.ails) })
 	for {
 		r.mu.Lock()
 		cur, well := r.cur, r.well
@@ -102,11 +104,18 @@ func (r *registration) announced() bool {
 	return r.cur != nil
 }
 
+// ails notes what the check has said while it is not well, which changes nothing.
+func (r *registration) ails(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = err
+}
+
 // checked notes a change of health.
 func (r *registration) checked(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.said = err
+	r.said, r.last = err, nil
 	if err == nil {
 		r.well, r.sick = context.WithCancelCause(r.ctx)
 	} else if r.sick != nil {
@@ -133,6 +142,9 @@ func (r *registration) announce(well, asked context.Context) error {
 			return r.goesOn(well, err)
 		}
 	}
+	r.mu.Lock()
+	r.loose = true
+	r.mu.Unlock()
 	cur, err := r.c.Registry.Register(ctx, in)
 	if err != nil {
 		return r.goesOn(well, err)
@@ -156,7 +168,7 @@ func (r *registration) takes(ctx context.Context, cur registry.Registration, gen
 		if r.gen == gen {
 			defer r.mu.Unlock()
 			since := r.away
-			r.cur, r.ttl, r.away = cur, cur.TTL(), time.Time{}
+			r.cur, r.ttl, r.away, r.loose = cur, cur.TTL(), time.Time{}, false
 			return since
 		}
 		meta := r.in.Meta
@@ -167,12 +179,16 @@ func (r *registration) takes(ctx context.Context, cur registry.Registration, gen
 }
 
 // superseded reports whether somebody else has the ID now. What is there may be our
-// own record, if the withdrawal is unconfirmed, and is then at our address.
+// own record, if the withdrawal is unconfirmed or a Register has failed, whose outcome
+// nobody knows, and is then at our address.
 func (r *registration) superseded(ctx context.Context, left registry.Registration) error {
 	in := left.Instance()
 	ctx, cancel := context.WithTimeout(ctx, left.TTL())
 	defer cancel()
-	unsure := left.Deregister(ctx) != nil
+	r.mu.Lock()
+	unsure := r.loose
+	r.mu.Unlock()
+	unsure = left.Deregister(ctx) != nil || unsure
 	list, err := r.c.Registry.Lookup(ctx, in.Service)
 	if err != nil {
 		return err
@@ -191,6 +207,7 @@ func (r *registration) superseded(ctx context.Context, left registry.Registratio
 func (r *registration) goesOn(well context.Context, err error) error {
 	r.mu.Lock()
 	again := r.left != nil
+	r.last = err
 	r.mu.Unlock()
 	switch {
 	case r.ctx.Err() != nil:
@@ -243,86 +260,4 @@ func (r *registration) failure() error {
 		err = fmt.Errorf("%w; %w: %w", err, ErrUnhealthy, r.said)
 	}
 	return err
-}
-
-func (r *registration) Instance() registry.Instance {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	in := r.in
-	in.Meta = maps.Clone(in.Meta)
-	return in
-}
-
-func (r *registration) Update(ctx context.Context, meta map[string]string) error {
-	r.mu.Lock()
-	in := r.in
-	in.Meta = maps.Clone(meta)
-	cur, why := r.cur, r.why
-	if why == nil && in.Validate() == nil {
-		r.in = in
-		r.gen++
-	}
-	r.mu.Unlock()
-	switch err := in.Validate(); {
-	case cur != nil:
-		return cur.Update(ctx, meta)
-	case why != nil:
-		return r.wrap("update", why)
-	case err != nil:
-		return err
-	default:
-		return r.wrap("update", fmt.Errorf("it is announced when the instance is back: %w", r.Err()))
-	}
-}
-
-func (r *registration) Deregister(ctx context.Context) error {
-	r.end(registry.ErrClosed)
-	select {
-	case <-r.ended:
-	case <-ctx.Done():
-		return r.wrap("deregister", context.Cause(ctx))
-	}
-	r.mu.Lock()
-	last := r.cur
-	if last == nil {
-		last = r.left
-	}
-	r.mu.Unlock()
-	if last == nil {
-		return nil
-	}
-	return last.Deregister(ctx)
-}
-
-func (r *registration) Done() <-chan struct{} { return r.done }
-
-func (r *registration) Err() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.why != nil:
-		return r.wrap("registration of", r.why)
-	case r.well == nil:
-		return r.wrap("registration of", fmt.Errorf("%w: %w", ErrUnhealthy, r.said))
-	case r.cur == nil:
-		return r.wrap("registration of", errors.New("well, and not registered again yet"))
-	}
-	return r.cur.Err()
-}
-
-func (r *registration) TTL() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cur != nil {
-		return r.cur.TTL()
-	}
-	return r.ttl
-}
-
-func (r *registration) wrap(op string, err error) error {
-	var e *registry.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	return &registry.Error{Op: op, Service: r.in.Service, ID: r.in.ID, Err: err}
 }

@@ -264,7 +264,12 @@ func TestConformance(t *testing.T) {
 			return func(opts *registry.Options) conformance.Client {
 				c := store.Conn()
 				o := *opts
-				o.Observe = m.Observe
+				o.Observe = func(e registry.Event) {
+					m.Observe(e)
+					if opts.Observe != nil {
+						opts.Observe(e)
+					}
+				}
 				return conformance.Client{
 					Registry: m.Registry(registry.New(c, &o)),
 					Cut:      c.Cut, Freeze: c.Freeze, DropReply: c.DropReply, Heal: c.Heal, Expire: c.Expire,

@@ -17,7 +17,7 @@ import (
 const defaultTimeout = 2 * time.Second
 
 // ErrNoInstances is the cause of a request that found nobody to ask.
-var ErrNoInstances = errors.New("the service has no instances")
+var ErrNoInstances = errors.New("the service has no instances (is a server registered by this name, at this path of the registry?)")
 
 // A Client asks the instances of one service for the time. It keeps one live
 // view of them for its whole life, and asks the registry nothing for a request.

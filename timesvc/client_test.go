@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -269,8 +270,10 @@ func TestFirstSnapshot(t *testing.T) {
 func TestDeniedThenAllowed(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.serve("h:1", nil)
-		c, conn := w.client(timesvc.ClientOptions{})
-		conn.Deny()
+		reg, conn := w.registry()
+		conn.Deny() // before anybody asks
+		c := timesvc.NewClient(reg, service, &timesvc.ClientOptions{Dial: w.Dial, Logger: slog.New(slog.DiscardHandler)})
+		defer c.Close()
 		const asked = 3600
 		for range asked {
 			time.Sleep(time.Second)

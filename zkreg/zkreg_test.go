@@ -24,7 +24,10 @@ func TestConformance(t *testing.T) {
 		return func(opts *registry.Options) conformance.Client {
 			p := conformance.NewProxy(t, z.Addr())
 			c := p.Client(registry.New(zkreg.New([]string{p.Addr()}, &zkreg.Options{Root: root}), opts))
-			c.Expire = func() { admin.EndSession(t, p.Greetings()...) }
+			var cut [][]byte // what the server sent on connections that were cut
+			c.Cut = func() { cut = p.Greetings(); p.Cut() }
+			c.Heal = func() { cut = nil; p.Heal() }
+			c.Expire = func() { admin.EndSession(t, append(p.Greetings(), cut...)...) }
 			c.Deny = func(service string) { admin.Deny(t, root+"/"+service) }
 			c.Allow = func(service string) { admin.Allow(t, root+"/"+service) }
 			c.Plant = func(service, id string, value []byte) { admin.Set(t, root+"/"+service+"/"+id, value) }

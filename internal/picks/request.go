@@ -76,17 +76,24 @@ func (t *Try) Late() error {
 // for a try and gave nothing in it, or what there was of that, if it was not too little.
 // One that the caller cut short before says nothing.
 func (t *Try) End(ctx context.Context, err error) {
-	caller := t.r.ctx.Err() != nil
+	caller := over(t.r.ctx)
 	switch {
 	case err == nil:
 		t.Done(nil)
 	case caller && time.Since(t.began) < t.r.timeout:
 		t.Drop()
-	case !caller && ctx.Err() != nil && t.Limit < t.r.timeout/enough:
+	case !caller && over(ctx) && t.Limit < t.r.timeout/enough:
 		t.Drop()
 	default:
 		t.Done(err)
 	}
+}
+
+// over reports whether ctx has ended. A dialer has a timer of its own for its deadline, which
+// may fire before that of ctx does.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // last reports whether the instance id is the only one of view's that a request which has

@@ -159,7 +159,7 @@ func listenAll(addrs []string) ([]net.Listener, error) {
 			for _, l := range ls {
 				l.Close()
 			}
-			return nil, fmt.Errorf("cannot serve: %w", err)
+			return nil, fmt.Errorf("cannot serve: %w; choose another --listen or --http (port 0 is a free one)", err)
 		}
 		ls = append(ls, l)
 	}
