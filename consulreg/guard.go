@@ -13,7 +13,7 @@ import (
 // A listener waits for changes of what the session holds in one service.
 type listener struct {
 	only      string             // the key that is asked for; "" for the service
-	seen      uint64             // the index of the last answer
+	seen      uint64             // the index of the last answer, or from which it waits
 	interrupt context.CancelFunc // ends the query under way; nil before the first
 }
 
@@ -145,7 +145,7 @@ func (s *session) listen(ctx context.Context, service string, l *listener) error
 			return err
 		case now != last:
 			last = now
-			s.lookAt(service, l, now.index)
+			s.lookAt(service, l, now)
 		}
 		if err := pause(ctx, listenPause); err != nil {
 			return err
@@ -168,6 +168,7 @@ func (s *session) listenTo(service string, l *listener, interrupt context.Cancel
 		only = ""
 	}
 	l.only, l.interrupt = only, interrupt
+	l.seen = max(l.seen, since) // what is noted later, and is older, is to be looked at
 	return only, since
 }
 
@@ -183,14 +184,15 @@ func (s *session) lookAtAll() {
 	s.nudge()
 }
 
-// lookAt has Guard look at the keys of service, as of index: at all but the one that
-// was written last, if that was by us.
-func (s *session) lookAt(service string, l *listener, index uint64) {
+// lookAt has Guard look at the keys of service, as of now: at all but those that were
+// written last, if that was by us. Where there is no key, the index is that of a deletion,
+// which may be our own, of what was taken over.
+func (s *session) lookAt(service string, l *listener, now mark) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.seen = index
+	l.seen = now.index
 	for key, ours := range s.held[service] {
-		if ours != index {
+		if ours != now.index || !now.there {
 			s.look[key] = true
 		}
 	}

@@ -74,8 +74,12 @@ type guarded struct {
 }
 
 func guard(t *testing.T, wrap func(net.Conn) net.Conn, ids ...string) *guarded {
+	return guardAt(t, t.Name()+rand.Text(), wrap, ids...)
+}
+
+func guardAt(t *testing.T, root string, wrap func(net.Conn) net.Conn, ids ...string) *guarded {
 	server := testserver.SharedConsul(t)
-	g := &guarded{admin: server.Admin(t), root: t.Name() + rand.Text(), lost: make(chan string, 10)}
+	g := &guarded{admin: server.Admin(t), root: root, lost: make(chan string, 10)}
 	b := consulreg.New([]string{server.Addr()}, &consulreg.Options{Root: g.root, Config: &api.Config{
 		Token: g.admin.Token(t, g.root),
 		Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -107,7 +111,7 @@ func (g *guarded) put(t *testing.T, ids ...string) {
 	t.Helper()
 	var recs []registry.Record
 	for _, id := range ids {
-		recs = append(recs, registry.Record{Service: "svc", ID: id, Value: []byte(`{"addr":"h:1","owner":"o"}`), Owner: "o"})
+		recs = append(recs, registry.Record{Service: "svc", ID: id, Value: []byte(`{"addr":"h:1","owner":"o"}`), Owner: "o", TakeOver: true})
 	}
 	for _, err := range g.session.Put(t.Context(), recs) {
 		if err != nil {
@@ -158,5 +162,24 @@ func TestLossAfterSlowAnswer(t *testing.T) {
 	}
 	if d := time.Since(began); d > slow {
 		t.Errorf("the loss of a record was seen after %v, since the one before took %v", d, slow)
+	}
+}
+
+// TestLossFromFurtherUp: what was taken over is deleted from further up. The index is then
+// that of the takeover, which was a deletion as well.
+func TestLossFromFurtherUp(t *testing.T) {
+	plain := func(c net.Conn) net.Conn { return c }
+	old := guard(t, plain, "x", "y")
+	g := guardAt(t, old.root, plain)
+	g.put(t, "x", "y")
+	g.admin.Delete(t, old.root)
+	limit := time.NewTimer(30 * time.Second) // twice listenWait, and a slow machine
+	defer limit.Stop()
+	for range 2 {
+		select {
+		case <-g.lost:
+		case <-limit.C:
+			t.Fatal("all was deleted, and nothing is lost")
+		}
 	}
 }

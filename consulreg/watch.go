@@ -115,7 +115,7 @@ func (b *Backend) next(ctx context.Context, service string, last mark, early fun
 		if err == nil {
 			now, err = b.mark(wait, service, than, maxWait)
 		}
-		if now != last {
+		if err != nil || now != last {
 			break
 		}
 		err = pause(wait, maxPause) // a return is no change, whoever caused it

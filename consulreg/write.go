@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-rollcall/registry"
@@ -137,6 +138,9 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 				s.doubt(ops[n].Key)
 			}
 		}
+		if errors.Is(err, registry.ErrTooLarge) { // each may fit by itself
+			return concerned(of)
+		}
 		return nil
 	}
 	if len(why) == 0 {
@@ -177,12 +181,17 @@ func (s *session) commit(ctx context.Context, recs []registry.Record, ops []*api
 	if moved {
 		return nil // what is written again now would be refused again
 	}
+	return slices.DeleteFunc(concerned(of), func(i int) bool { return forGood(errs[i]) })
+}
+
+// concerned returns the records that operations are for.
+func concerned(of []int) (recs []int) {
 	for n, i := range of {
-		if i >= 0 && (n == 0 || of[n-1] != i) && !forGood(errs[i]) {
-			refused = append(refused, i)
+		if i >= 0 && (n == 0 || of[n-1] != i) {
+			recs = append(recs, i)
 		}
 	}
-	return refused
+	return recs
 }
 
 // errDelayed is a lock refused that nobody holds.

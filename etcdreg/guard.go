@@ -16,7 +16,7 @@ import (
 // guarded by the session's mutex.
 type holding struct {
 	held    map[string]hold // by key
-	writing map[string]bool // keys whose writing is under way
+	writing map[string]bool // keys whose writing is under way; true: a Put
 	lo, hi  string          // the first and the last key that was ever written
 	watched bool
 	grown   chan struct{} // capacity 1: lo or hi has moved, or a key is held that was not
@@ -28,9 +28,9 @@ type hold struct {
 	revision int64
 }
 
-// begin notes that recs are about to be written. Until they are done a loss is no
-// news.
-func (s *session) begin(recs []registry.Record) {
+// begin notes that recs are about to be written: put, or else deleted. Until they are done
+// a loss is no news.
+func (s *session) begin(recs []registry.Record, put bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, rec := range recs {
@@ -45,7 +45,7 @@ func (s *session) begin(recs []registry.Record) {
 			h.lo, h.hi = min(key, h.lo), max(key, h.hi)
 			signal(h.grown)
 		}
-		h.writing[key] = true
+		h.writing[key] = put
 	}
 	s.wrote = time.Now()
 }
@@ -205,15 +205,17 @@ func (s *session) see(w scope, ev *clientv3.Event, lost func(service, id string)
 	s.mu.Lock()
 	held, holds := w.held[key]
 	s.mu.Unlock()
-	if holds && !ours && held.revision <= ev.Kv.ModRevision {
-		s.lose(w, key, held, lost)
+	if holds && !ours && held.revision <= ev.Kv.ModRevision && s.lose(w, key, held, lost) {
+		signal(w.grown) // what was put may be lost already: it is read again when that is done
 	}
 }
 
-// lose reports a record that is not as it was held, unless it was written since.
-func (s *session) lose(w scope, key string, was hold, lost func(service, id string)) {
+// lose reports a record that is not as it was held, unless it was written since. It returns
+// whether that cannot be said, since it is being put.
+func (s *session) lose(w scope, key string, was hold, lost func(service, id string)) (putting bool) {
 	s.mu.Lock()
-	gone := w.held[key] == was && !w.writing[key]
+	putting, writing := w.writing[key]
+	gone := w.held[key] == was && !writing
 	if gone {
 		delete(w.held, key)
 	}
@@ -221,6 +223,7 @@ func (s *session) lose(w scope, key string, was hold, lost func(service, id stri
 	if gone {
 		lost(w.service, was.id)
 	}
+	return putting
 }
 
 // settle returns when nothing is being written, and has been for a while: what the guard

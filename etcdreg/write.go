@@ -35,7 +35,7 @@ func (s *session) fencedWrite(ctx context.Context, recs []registry.Record, write
 const mostFences = 8
 
 func (s *session) put(ctx context.Context, recs []registry.Record) []error {
-	s.begin(recs)
+	s.begin(recs, true)
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
 		at := s.heldAt(recs)
 		if len(creates(recs, at)) > mostFences {
@@ -108,7 +108,7 @@ func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
 }
 
 func (s *session) remove(ctx context.Context, recs []registry.Record) []error {
-	s.begin(recs) // their absence is no loss
+	s.begin(recs, false) // their absence is no loss
 	return batch.Write(recs, func(recs []registry.Record, _ bool, errs []error) []int {
 		at, err := s.ours(ctx, recs)
 		done := make([]bool, len(recs))

@@ -215,6 +215,9 @@ func (c *conn) state() (changed <-chan struct{}, up bool, breaks int) {
 // the client library makes another; the session goes on.
 func call[T any](ctx context.Context, c *conn, f func() (T, error)) (T, error) {
 	var zero T
+	if ctx.Err() != nil {
+		return zero, context.Cause(ctx)
+	}
 	if err := c.ready(ctx); err != nil {
 		return zero, err
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
+	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -160,21 +161,26 @@ func (s *session) catchUp(ctx context.Context) error {
 	s.mu.Lock()
 	known := maps.Clone(s.parents)
 	s.mu.Unlock()
-	for path, at := range known {
-		st, err := s.c.stat(ctx, path)
-		if err != nil {
-			return err
+	parents := slices.Collect(maps.Keys(known))
+	moved := make([]bool, len(parents))
+	err := parallel(len(parents), func(i int) error {
+		st, err := s.c.stat(ctx, parents[i])
+		moved[i] = st == nil || st.Version != known[parents[i]].version
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	look := map[string]bool{}
+	for i, parent := range parents {
+		look[parent] = moved[i]
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for node := range s.held {
+		if look[path.Dir(node)] {
+			s.lookAt(node)
 		}
-		if st != nil && st.Version == at.version {
-			continue
-		}
-		s.mu.Lock()
-		for node := range s.held {
-			if strings.HasPrefix(node, path+"/") {
-				s.lookAt(node)
-			}
-		}
-		s.mu.Unlock()
 	}
 	return nil
 }

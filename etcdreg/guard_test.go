@@ -1,0 +1,37 @@
+package etcdreg
+
+import (
+	"testing"
+
+	"github.com/go-rollcall/registry"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// A record that is updated, and deleted by somebody before the answer to the update was
+// noted, is looked at again.
+func TestLossWhileWriting(t *testing.T) {
+	s := &session{b: &Backend{}, lease: 1, holdings: map[string]*holding{}, wake: make(chan struct{}, 1)}
+	recs := []registry.Record{{Service: "svc", ID: "x"}}
+	s.begin(recs, true)
+	s.done(recs, 90)
+	all := s.unwatched() // which has seen it
+	s.begin(recs, true)
+	deleted := &clientv3.Event{Type: clientv3.EventTypeDelete, Kv: &mvccpb.KeyValue{Key: []byte(s.b.key("svc", "x")), ModRevision: 101}}
+	s.see(all[0], deleted, func(_, id string) { t.Errorf("%s is lost, and was being written", id) })
+	s.done(recs, 100)
+	select {
+	case <-all[0].grown:
+	default:
+		t.Error("nobody looks again")
+	}
+
+	s.begin(recs, false) // a withdrawal of our own is no reason to look
+	s.see(all[0], deleted, func(_, id string) { t.Errorf("%s is lost, and was being deleted", id) })
+	s.done(recs, 0)
+	select {
+	case <-all[0].grown:
+		t.Error("somebody looks again")
+	default:
+	}
+}
