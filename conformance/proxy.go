@@ -55,15 +55,18 @@ func NewProxy(t testing.TB, target string) *Proxy {
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Client is a client whose connections all go through p: reg, and what p can do to it.
-// The harness adds the faults of its server. A connection that p refuses costs some bytes
-// of Traffic, too, as it does on the way to a server that is away.
+// The harness adds the faults of its server. A connection that p refuses is Traffic, too:
+// the packet that asks for it, as on the way to a server that is away.
 func (p *Proxy) Client(reg registry.Registry) Client {
 	return Client{
 		Registry: reg,
 		Cut:      p.Cut, Freeze: p.Freeze, DropReply: p.DropReply, Heal: p.Heal,
-		Traffic: func() int { return p.Bytes() + 100*p.Refused() }, Release: p.Close,
+		Traffic: func() int { return p.Bytes() + syn*p.Refused() }, Release: p.Close,
 	}
 }
+
+// syn is how many bytes the packet has that asks for a connection, without options.
+const syn = 40
 
 // Cut breaks every connection, and from now on each new one at once.
 func (p *Proxy) Cut() {
