@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -28,7 +29,6 @@ type conn struct {
 	mu      sync.Mutex
 	link    *link         // the newest TCP connection
 	session bool          // it has a session
-	up      bool          // and requests may be made: see raise
 	expired bool          // the session is over, and there will be no other
 	guessed bool          // that is so by our clock: no server has said it
 	granted time.Duration // the session timeout
@@ -40,6 +40,7 @@ type conn struct {
 	asked   bool          // ready has been called
 	changed chan struct{} // closed and made anew when one of these changes
 
+	zxid    atomic.Int64 // the newest that a server has answered with in this session
 	watches watches
 }
 
@@ -89,26 +90,25 @@ func (c *conn) event(ev zk.Event) {
 	}
 	switch ev.State {
 	case zk.StateHasSession:
-		c.change(func() { c.session, c.since, c.granted = true, time.Now(), c.link.granted() })
-		link := c.link
-		if certain, possible := c.watches.standing(); !possible {
-			c.raise(link)
-		} else if !certain { // there may be none to set again
-			time.AfterFunc(max(minPause, min(c.asks/8, maxPause/2)), func() { c.raise(link) })
-		}
+		c.change(func() { c.session, c.since, c.granted = true, time.Now(), c.link.granted })
 	case zk.StateExpired:
+		c.zxid.Store(0)
 		c.change(func() { c.expired = c.single })
 	case zk.StateDisconnected:
 		c.mu.Lock()
-		session, lasted := c.session, time.Since(c.since)
+		session, lasted, link := c.session, time.Since(c.since), c.link
 		c.mu.Unlock()
 		if !session {
-			c.failed(fmt.Errorf("%s ended the connection without granting a session", ev.Server))
+			err := fmt.Errorf("%s ended the connection without granting a session", ev.Server)
+			if link != nil && link.foreign != nil {
+				err = link.foreign
+			}
+			c.failed(err)
 			c.change(c.disown)
 			return
 		}
 		c.change(func() {
-			c.session, c.up, c.since = false, false, time.Now()
+			c.session, c.since = false, time.Now()
 			c.breaks++
 			if lasted > maxPause {
 				c.streak = 0
@@ -116,18 +116,6 @@ func (c *conn) event(ev zk.Event) {
 				c.streak += len(c.b.servers) // granted and broken, over and over: no reason to hurry
 			}
 		})
-	}
-}
-
-// raise lets requests be made over link. After a break that is when the client
-// library has set its watches again: it notes from where on they are to tell, and
-// an answer that came before it did would be skipped, and races with it.
-func (c *conn) raise(link *link) {
-	c.mu.Lock()
-	due := c.session && !c.up && c.link == link
-	c.mu.Unlock()
-	if due {
-		c.change(func() { c.up = c.session && c.link == link })
 	}
 }
 
@@ -157,7 +145,7 @@ func (c *conn) ready(ctx context.Context) error {
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()
-		up, expired, fails, why, changed := c.up, c.expired, c.fails, c.why, c.changed
+		up, expired, fails, why, changed := c.session, c.expired, c.fails, c.why, c.changed
 		c.mu.Unlock()
 		switch {
 		case expired:
@@ -180,34 +168,12 @@ func (c *conn) ready(ctx context.Context) error {
 	}
 }
 
-// armPause is longer than the client library takes, on a slow machine, from the
-// begin of a session to where it looks whether it has watches to set again.
-const armPause = 50 * time.Millisecond
-
-// armable waits until watches may be set: who sets one before the client library has
-// looked, and is answered, races with it. See raise for what follows a break.
-func (c *conn) armable(ctx context.Context) error {
-	if err := c.ready(ctx); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	t := time.NewTimer(time.Until(c.since.Add(armPause)))
-	c.mu.Unlock()
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // state returns a channel that is closed when the state changes, whether there is
 // a session now, and how often its connection broke.
 func (c *conn) state() (changed <-chan struct{}, up bool, breaks int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.changed, c.up, c.breaks
+	return c.changed, c.session, c.breaks
 }
 
 // call makes a request with ctx. When nothing at all has come over the link
@@ -281,14 +247,13 @@ func (c *conn) explain(err error) error {
 }
 
 // close ends the session, and returns when nothing of the connection is left.
-// It reports whether the server has answered.
+// It reports whether a server has confirmed that the session is over.
 func (c *conn) close(ctx context.Context) (confirmed bool) {
 	_, up, _ := c.state()
 	c.change(c.cancel) // from now on nothing is dialled
 	c.mu.Lock()
 	link := c.link
 	c.mu.Unlock()
-	sent := time.Now()
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -299,7 +264,7 @@ func (c *conn) close(ctx context.Context) (confirmed bool) {
 	}
 	select {
 	case <-closed:
-		confirmed = up && link.heard(sent)
+		confirmed = up && link.closed.Load()
 	case <-ctx.Done():
 	}
 	if link != nil {

@@ -1,60 +1,147 @@
 package zkreg
 
 import (
-	"context"
+	"bufio"
+	"bytes"
 	"encoding/binary"
-	"errors"
-	"math/rand/v2"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
 )
 
-// patience bounds the wait for a server to take a connection, and to grant a
-// session: one that does neither must not hold up the next until the session has
-// run out.
-func (c *conn) patience() time.Duration {
-	return min(max(c.asks/4, 100*time.Millisecond), 2*time.Second)
-}
-
-// A link is a TCP connection to a server, with an eye on what comes over it.
+// A link is a TCP connection to a server, and reads along. It keeps from the client
+// library how far the servers are with their changes, each of which has a number, the
+// zxid, and says itself what the library would say of it to a server. The library
+// notes the zxid of every answer without a lock, while it may be reading it to set its
+// watches again: that is a data race, and has the server skip what happened between
+// the break and that answer.
 type link struct {
 	net.Conn
-	watching func() // called when the client library has asked to set its watches again
+	r        *bufio.Reader
 	patience time.Duration
-	head     [12]byte // of the server's first packet: its length, a version, the session timeout
-	have     atomic.Int32
-	last     atomic.Int64 // when something came: nanoseconds since epoch
+	zxid     *atomic.Int64 // the newest that an answer had, over all links of the conn
+	since    int64         // the newest when the link was made: what watches tell of is newer
+	granted  time.Duration // the session timeout; 0 until the server has taken us in
+	foreign  error         // what answers is no ZooKeeper
+	greeted  bool          // the first packet has been written
+	left     int           // bytes that are to come of the packet being read
+	closing  atomic.Int32  // xid of the request to end the session; 0: none
+	closed   atomic.Bool   // which the server has confirmed
+	last     atomic.Int64  // when something came: nanoseconds since epoch
 }
 
 // epoch makes times comparable by the monotonic clock.
 var epoch = time.Now()
 
-func (l *link) Read(p []byte) (int, error) {
-	n, err := l.Conn.Read(p)
+func newLink(nc net.Conn, patience time.Duration, zxid *atomic.Int64) *link {
+	l := &link{Conn: nc, patience: patience, zxid: zxid, since: zxid.Load()}
+	l.r = bufio.NewReader(arrivals{l})
+	return l
+}
+
+// arrivals is what comes over a link, as it comes.
+type arrivals struct{ l *link }
+
+func (a arrivals) Read(p []byte) (int, error) {
+	n, err := a.l.Conn.Read(p)
 	if n > 0 {
-		l.last.Store(int64(time.Since(epoch)))
-		if have := l.have.Load(); int(have) < len(l.head) {
-			l.have.Store(have + int32(copy(l.head[have:], p[:n])))
-		}
+		a.l.last.Store(int64(time.Since(epoch)))
 	}
 	return n, err
 }
 
-// Write is given one request at a time.
-func (l *link) Write(p []byte) (int, error) {
-	const opSetWatches = 101
-	n, err := l.Conn.Write(p)
-	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
-		l.watching()
+// Read is called from one goroutine at a time.
+func (l *link) Read(p []byte) (int, error) {
+	if l.left == 0 {
+		if err := l.next(); err != nil {
+			return 0, err
+		}
 	}
+	n, err := l.r.Read(p[:min(len(p), l.left)])
+	l.left -= n
 	return n, err
+}
+
+// The parts of a packet, which begins with its length. What a server says of itself
+// when it takes a client in is longer than a header, and shorter than a name.
+const (
+	lenSize    = 4
+	headerSize = 16 // of an answer: xid, zxid, error
+	maxWelcome = 256
+)
+
+// next looks at the head of the next packet.
+func (l *link) next() error {
+	b, err := l.r.Peek(lenSize)
+	if err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(b)
+	switch {
+	case l.granted == 0:
+		if size < headerSize || size > maxWelcome {
+			l.foreign = fmt.Errorf("%v does not speak ZooKeeper: it begins with %q", l.RemoteAddr(), b)
+			return l.foreign
+		}
+		if b, err = l.r.Peek(lenSize + int(size)); err != nil {
+			return err
+		}
+		l.granted = time.Duration(binary.BigEndian.Uint32(b[8:])) * time.Millisecond
+	case size >= headerSize:
+		if b, err = l.r.Peek(lenSize + headerSize); err != nil {
+			return err
+		}
+		l.answer(b[lenSize:])
+	}
+	l.left = lenSize + int(size)
+	return nil
+}
+
+// answer takes the zxid out of the header of an answer; events and pings, whose xid
+// is below zero, have none that counts.
+func (l *link) answer(header []byte) {
+	xid, zxid := int32(binary.BigEndian.Uint32(header)), header[4:12]
+	if xid < 0 {
+		return
+	}
+	if z := int64(binary.BigEndian.Uint64(zxid)); z > 0 {
+		l.zxid.Store(z)
+	}
+	clear(zxid)
+	if xid == l.closing.Load() && binary.BigEndian.Uint32(header[12:]) == 0 {
+		l.closed.Store(true)
+	}
+}
+
+// Write is given one packet at a time, from one goroutine at a time.
+func (l *link) Write(p []byte) (int, error) {
+	const (
+		opSetWatches   = 101
+		opCloseSession = -11
+	)
+	var op int32
+	if len(p) >= 12 {
+		op = int32(binary.BigEndian.Uint32(p[8:]))
+	}
+	switch {
+	case !l.greeted && len(p) >= 16: // length, version of the protocol, zxid
+		l.greeted = true
+		p = bytes.Clone(p)
+		binary.BigEndian.PutUint64(p[8:], uint64(l.since))
+	case op == opSetWatches && len(p) >= 20: // length, xid, operation, zxid
+		p = bytes.Clone(p)
+		binary.BigEndian.PutUint64(p[12:], uint64(l.since))
+	case op == opCloseSession:
+		l.closing.Store(int32(binary.BigEndian.Uint32(p[4:])))
+	}
+	return l.Conn.Write(p)
 }
 
 // SetReadDeadline shortens what the client library allows for the handshake,
 // which is nearly seven session timeouts.
 func (l *link) SetReadDeadline(t time.Time) error {
-	if int(l.have.Load()) < len(l.head) {
+	if l.granted == 0 {
 		if most := time.Now().Add(l.patience); t.IsZero() || t.After(most) {
 			t = most
 		}
@@ -62,93 +149,14 @@ func (l *link) SetReadDeadline(t time.Time) error {
 	return l.Conn.SetReadDeadline(t)
 }
 
-// granted is the session timeout in the server's first packet.
-func (l *link) granted() time.Duration {
-	return time.Duration(binary.BigEndian.Uint32(l.head[8:])) * time.Millisecond
-}
-
 // heard reports whether anything has come since t.
 func (l *link) heard(t time.Time) bool { return l.last.Load() >= int64(t.Sub(epoch)) }
+
+// minSilence is less than any server is silent for while it lives.
+const minSilence = 50 * time.Millisecond
 
 // silent reports whether the link must be taken for dead: less than minSilence
 // is no time for a server to be silent, whatever the caller's deadline was.
 func (l *link) silent(since time.Time) bool {
 	return !l.heard(since) && time.Since(since) >= minSilence
-}
-
-// dial is the client library's way to a server, and sets its pace: at once after
-// a break, then slower with each round of servers that has failed, and never
-// together with the clients that lost them at the same time.
-func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, error) {
-	c.mu.Lock()
-	rounds := c.streak / len(c.b.servers)
-	last := c.link
-	c.mu.Unlock()
-	if last != nil {
-		_ = last.Close() // the client library does not, after an expiry
-	}
-	if rounds > 0 {
-		// Never so long that a session runs out over it.
-		d := min(minPause<<min(rounds-1, 10), max(minPause, min(maxPause, c.asks/8)))
-		t := time.NewTimer(d/2 + rand.N(d/2))
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-c.ctx.Done():
-		}
-	}
-	if c.over() {
-		return nil, errClosed
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, min(timeout, c.patience()))
-	defer cancel()
-	nc, err := c.b.opts.Dial(ctx, network, addr)
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = &net.OpError{Op: "dial", Net: network, Err: errors.New(addr + " does not answer")}
-		}
-		c.failed(err)
-		return nil, err
-	}
-	l := &link{Conn: nc, patience: c.patience()}
-	l.watching = func() { c.raise(l) }
-	c.change(func() { c.link = l })
-	if c.over() {
-		_ = l.Close() // close may not have seen it
-	}
-	return l, nil
-}
-
-const (
-	minPause   = 50 * time.Millisecond
-	maxPause   = time.Second
-	minSilence = 50 * time.Millisecond
-)
-
-// over reports whether no more connections are wanted.
-func (c *conn) over() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.expired || c.ctx.Err() != nil
-}
-
-// hosts hands out the servers in turn. Unlike the client library's own it leaves
-// names to the dialer, so that one that does not resolve costs one server, and a
-// change of address is noticed. The pause of a second that the library makes when
-// told that all have failed is longer than some sessions; told so when the
-// connection is over, it ends.
-type hosts struct {
-	servers []string
-	next    int
-	over    func() bool
-}
-
-func (h *hosts) Init(servers []string) error { h.servers = servers; return nil }
-func (h *hosts) Len() int                    { return len(h.servers) }
-func (h *hosts) Connected()                  {}
-
-func (h *hosts) Next() (server string, allFailed bool) {
-	server = h.servers[h.next%len(h.servers)]
-	h.next++
-	return server, h.over()
 }

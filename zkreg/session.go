@@ -110,7 +110,7 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 	seen := -1
 	for {
 		changed, _, breaks := s.c.state()
-		if err := s.c.armable(ctx); err != nil {
+		if err := s.c.ready(ctx); err != nil {
 			return err
 		}
 		if breaks != seen {
@@ -239,11 +239,8 @@ func (s *session) watchStat(ctx context.Context, path string) (*zk.Stat, error) 
 		}
 		return st, err
 	})
-	switch {
-	case err != nil && set:
+	if err != nil && set {
 		s.c.watches.unarm(path, n)
-	case set:
-		s.c.watches.stand(n)
 	}
 	return st, err
 }

@@ -32,8 +32,6 @@ func (c *conn) watchList(ctx context.Context, parent string) (listing, error) {
 	}
 	if err != nil {
 		c.watches.unarm(parent, n)
-	} else {
-		c.watches.stand(n)
 	}
 	return l, err
 }
@@ -66,7 +64,7 @@ func (c *conn) watchNode(ctx context.Context, path string) (value []byte, ok boo
 		return nil, false, err
 	}
 	c.watches.mu.Lock()
-	n.value, n.fresh, n.stands = value, true, n.stands || set
+	n.value, n.fresh = value, true
 	c.watches.mu.Unlock()
 	return value, true, nil
 }
@@ -78,7 +76,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	if err != nil {
 		return err
 	}
-	if err := c.armable(ctx); err != nil {
+	if err := c.ready(ctx); err != nil {
 		return err
 	}
 	_, _, unbroken := c.state()

@@ -13,23 +13,21 @@ import (
 //
 // What was read under a watch that stands is still so, as long as the link does. A
 // Watch that begins anew after the link broke, and finds the parent as it was,
-// reads none of 10,000 nodes again. If the parent has moved it reads them all: the
-// client library, when it sets its watches again, may ask only for what happens
-// from then on.
+// reads none of 10,000 nodes again. If the parent has moved it reads them all: a link
+// may break before the watches are set again, and the next asks only for what is newer
+// than the answers that came over that one.
 type watches struct {
 	mu        sync.Mutex
 	armed     map[string]*watched  // by path
 	versions  map[string]string    // by parent path: at which the values of the nodes were read
 	listeners map[string]*listener // by parent path: the Watch under way
 	nodes     func(path string)    // told of each event; nil: nobody
-	any       bool                 // one has been armed at some time
 }
 
 // A watched path. Its value is what was read last under the watch.
 type watched struct {
-	value  []byte
-	fresh  bool // value has been read
-	stands bool // the server has said that it watches
+	value []byte
+	fresh bool // value has been read
 }
 
 // A listener gathers what has happened below one parent.
@@ -164,7 +162,6 @@ func (w *watches) takeChanged(l *listener) map[string]bool {
 func (w *watches) arm(path string) (n *watched, set bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.any = true
 	n = w.armed[path]
 	if n == nil {
 		n = &watched{}
@@ -172,26 +169,6 @@ func (w *watches) arm(path string) (n *watched, set bool) {
 		return n, true
 	}
 	return n, false
-}
-
-// stand notes that the watch n has been set.
-func (w *watches) stand(n *watched) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n.stands = true
-}
-
-// standing reports whether the client library has watches to set again for
-// certain, and whether it may have some.
-func (w *watches) standing() (certain, possible bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, n := range w.armed {
-		if n.stands {
-			return true, true
-		}
-	}
-	return false, w.any
 }
 
 // unarm takes back an arm that has failed.

@@ -1,0 +1,122 @@
+package zkreg
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// packet returns what parts make, each of which is an int32, an int64 or bytes.
+func packet(t *testing.T, parts ...any) []byte {
+	var b bytes.Buffer
+	for _, p := range parts {
+		if err := binary.Write(&b, binary.BigEndian, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return append(binary.BigEndian.AppendUint32(nil, uint32(b.Len())), b.Bytes()...)
+}
+
+// ends returns a link, and the server's end of it.
+func ends(t *testing.T, zxid *atomic.Int64) (*link, net.Conn) {
+	ours, theirs := net.Pipe()
+	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	deadline := time.Now().Add(time.Minute)
+	_ = ours.SetDeadline(deadline)
+	_ = theirs.SetDeadline(deadline)
+	return newLink(ours, time.Minute, zxid), theirs
+}
+
+// pass sends b from one end, and returns what comes out of the other.
+func pass(t *testing.T, from io.Writer, to io.Reader, b []byte) []byte {
+	t.Helper()
+	written := make(chan error, 1)
+	go func() {
+		_, err := from.Write(b)
+		written <- err
+	}()
+	got := make([]byte, len(b))
+	if _, err := io.ReadFull(to, got); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+var welcome = []any{int32(0), int32(4000), int64(7), int32(16), make([]byte, 16)}
+
+func TestLinkKeepsZxid(t *testing.T) {
+	var zxid atomic.Int64
+	zxid.Store(5)
+	l, server := ends(t, &zxid)
+	greeting := func(zxid int64) []byte { return packet(t, int32(0), zxid, int32(4000), int64(0), make([]byte, 20)) }
+	if got := pass(t, l, server, greeting(0)); !bytes.Equal(got, greeting(5)) {
+		t.Errorf("greeting: %x, want the zxid of the links before", got)
+	}
+	if got := pass(t, server, l, packet(t, welcome...)); !bytes.Equal(got, packet(t, welcome...)) {
+		t.Errorf("welcome: %x", got)
+	}
+	if l.granted != 4*time.Second {
+		t.Errorf("granted: %v", l.granted)
+	}
+	answer := func(xid int32, zxid int64) []byte { return packet(t, xid, zxid, int32(-101), []byte("rest")) }
+	for _, c := range []struct {
+		xid              int32
+		zxid, show, know int64
+	}{
+		{1, 9, 0, 9},
+		{-1, 10, 10, 9}, // an event
+		{-2, 11, 11, 9}, // a ping
+		{2, 12, 0, 12},
+		{3, -1, 0, 12},
+	} {
+		if got := pass(t, server, l, answer(c.xid, c.zxid)); !bytes.Equal(got, answer(c.xid, c.show)) {
+			t.Errorf("%+v: %x", c, got)
+		}
+		if zxid.Load() != c.know {
+			t.Errorf("%+v: zxid %d", c, zxid.Load())
+		}
+	}
+	watches := func(zxid int64) []byte { return packet(t, int32(4), int32(101), zxid, []byte("paths")) }
+	asked := watches(0)
+	if got := pass(t, l, server, asked); !bytes.Equal(got, watches(5)) {
+		t.Errorf("watches set again: %x, want them from the break on", got)
+	}
+	if !bytes.Equal(asked, watches(0)) {
+		t.Error("the writer's bytes were changed")
+	}
+	next, server := ends(t, &zxid)
+	if got := pass(t, next, server, greeting(0)); !bytes.Equal(got, greeting(12)) {
+		t.Errorf("greeting of the next link: %x", got)
+	}
+}
+
+func TestLinkKnowsThatTheSessionIsOver(t *testing.T) {
+	l, server := ends(t, new(atomic.Int64))
+	pass(t, server, l, packet(t, welcome...))
+	pass(t, l, server, packet(t, int32(8), int32(-11)))
+	pass(t, server, l, packet(t, int32(7), int64(9), int32(0)))
+	if l.closed.Load() {
+		t.Error("the answer to another request was taken for it")
+	}
+	pass(t, server, l, packet(t, int32(8), int64(9), int32(0)))
+	if !l.closed.Load() {
+		t.Error("the answer was not seen")
+	}
+}
+
+func TestLinkToAnotherProtocol(t *testing.T) {
+	l, server := ends(t, new(atomic.Int64))
+	go server.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	_, err := l.Read(make([]byte, 4))
+	if err == nil || !strings.Contains(err.Error(), `does not speak ZooKeeper: it begins with "HTTP"`) {
+		t.Error(err)
+	}
+}
