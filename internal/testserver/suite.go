@@ -15,7 +15,14 @@ import (
 // their present state; it may be nil.
 func (c *Cluster[S]) Suite(t *testing.T, open func(servers []string) registry.Backend, compact func()) conformance.Cluster {
 	t.Helper()
-	t.Cleanup(func() { c.mend(t) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, s := range c.Members {
+				t.Logf("The log of %v ends so:\n%s", s.node(), s.node().logTail())
+			}
+		}
+		c.mend(t)
+	})
 	each := func(f func(*Node)) func() {
 		return func() {
 			for _, s := range c.Members {
