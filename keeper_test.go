@@ -240,9 +240,11 @@ func TestDeregisterOfWhatIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		link.Cut()
+		var again sync.WaitGroup
+		defer again.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		go func() { _, _ = reg.Register(ctx, old.Instance()) }()
+		again.Go(func() { _, _ = reg.Register(ctx, old.Instance()) })
 		synctest.Wait()
 		if err := old.Deregister(ctx); err != nil {
 			t.Errorf("the withdrawal was confirmed, and now: %v", err)

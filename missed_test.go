@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -184,14 +185,16 @@ func TestBusyService(t *testing.T) {
 		b := slow{store.Conn(), 50 * time.Millisecond, new(atomic.Int32)}
 		reg := registry.New(b, &registry.Options{TTL: ttl})
 		defer reg.Close()
+		var busy sync.WaitGroup
+		defer busy.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*ttl)
 		defer cancel()
-		go func() {
+		busy.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				store.Plant("s", "h:1", fmt.Appendf(nil, `{"addr":"h:1","meta":{"n":"%d"}}`, n))
 				time.Sleep(30 * time.Millisecond)
 			}
-		}()
+		})
 		for range reg.Watch(ctx, "s") {
 		}
 		if n := b.sets.Load(); n != 1 {

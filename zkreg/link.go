@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"sync/atomic"
 	"time"
@@ -63,12 +64,11 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// The parts of a packet, which begins with its length. What a server says of itself
-// when it takes a client in is longer than a header, and shorter than a name.
+// A packet begins with its length.
 const (
 	lenSize    = 4
-	headerSize = 16 // of an answer: xid, zxid, error
-	maxWelcome = 256
+	headerSize = 16  // of all but the first: xid, zxid, error
+	maxWelcome = 256 // of the first, which has 37: version, session timeout, id, password, read only
 )
 
 // next looks at the head of the next packet.
@@ -88,7 +88,9 @@ func (l *link) next() error {
 			return err
 		}
 		l.granted = time.Duration(binary.BigEndian.Uint32(b[8:])) * time.Millisecond
-	case size >= headerSize:
+	case size < headerSize || size > math.MaxInt32-lenSize: // the client library would panic
+		return fmt.Errorf("%v sent a packet of %d bytes, which no ZooKeeper does", l.RemoteAddr(), size)
+	default:
 		if b, err = l.r.Peek(lenSize + headerSize); err != nil {
 			return err
 		}

@@ -112,6 +112,17 @@ func TestLinkKnowsThatTheSessionIsOver(t *testing.T) {
 	}
 }
 
+func TestLinkRefusesWhatIsNoPacket(t *testing.T) {
+	for _, size := range []uint32{8, 1 << 31} {
+		l, server := ends(t, new(atomic.Int64))
+		pass(t, server, l, packet(t, welcome...))
+		go server.Write(binary.BigEndian.AppendUint32(nil, size))
+		if _, err := l.Read(make([]byte, 4)); err == nil || !strings.Contains(err.Error(), "no ZooKeeper") {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 func TestLinkToAnotherProtocol(t *testing.T) {
 	l, server := ends(t, new(atomic.Int64))
 	go server.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
