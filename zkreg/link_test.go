@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -124,10 +125,30 @@ func TestLinkRefusesWhatIsNoPacket(t *testing.T) {
 }
 
 func TestLinkToAnotherProtocol(t *testing.T) {
-	l, server := ends(t, new(atomic.Int64))
-	go server.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
-	_, err := l.Read(make([]byte, 4))
-	if err == nil || !strings.Contains(err.Error(), `does not speak ZooKeeper: it begins with "HTTP"`) {
-		t.Error(err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var server sync.WaitGroup
+	defer server.Wait()
+	defer l.Close()
+	server.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("SSH-2.0-x\r\n"))
+			server.Go(func() {
+				_, _ = io.Copy(io.Discard, c) // until the client has read it
+				c.Close()
+			})
+		}
+	})
+	b := New([]string{l.Addr().String()}, nil)
+	defer b.Close()
+	_, err = b.Lookup(t.Context(), "svc")
+	if want := l.Addr().String() + ` does not speak ZooKeeper: it begins with "SSH-"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v; want %s", err, want)
 	}
 }
