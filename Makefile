@@ -26,10 +26,15 @@ ZK_JAR = /usr/share/java/zookeeper.jar
 CHAOS = internal/chaos
 
 # The tests come last, so that their summary closes the output. One package at a time:
-# what is timed is not to be starved by what runs beside it.
+# what is timed is not to be starved by what runs beside it. A skip, which go test does
+# not even name, is a failure where all that the tests need is there.
+NO_SKIP = test $$TESTS_SKIPPED = 0 || test x$$REGISTRY_TEST_ZK$$REGISTRY_TEST_ETCD$$REGISTRY_TEST_CONSUL != x || \
+	{ echo FAIL: $$TESTS_SKIPPED skipped; exit 1; }
+GOTESTSUM = tools/gotestsum.mod gotestsum --format standard-quiet --post-run-command 'sh -c "$(NO_SKIP)"' --
+
 test: servers format vet staticcheck tidy
-	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -p 1 -timeout 40m -parallel $(PARALLEL) ./...
-	cd $(CHAOS) && $(GO) test -race -timeout 15m ./...
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) tool -modfile=$(GOTESTSUM) -race -p 1 -timeout 40m -parallel $(PARALLEL) ./...
+	cd $(CHAOS) && $(GO) tool -modfile=../../$(GOTESTSUM) -race -timeout 15m ./...
 
 # What the tests need and go does not bring: ZooKeeper's package, and binaries of
 # etcd and Consul, which are built once, in minutes. Where the address of a server
