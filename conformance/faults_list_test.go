@@ -6,6 +6,38 @@ var faults = []fault{
 	{"no registration after the session expired", bubbles, "session-killed", []edit{
 		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},
 	}},
+	{"Register returns before anything is written", bubbles, "register-is-visible", []edit{
+		{"registration.go", "	if err := k.wait(ctx, e, w); err != nil {\n		_, _, _", "	if _, err := w, error(nil); err != nil {\n		_, _, _"},
+	}},
+	{"a break that readers are told of at once", bubbles, "short-break", []edit{
+		{"watch.go", "w.later(&w.shown, w.c.opts.TTL,", "w.later(&w.shown, 1,"},
+	}},
+	{"an owner that was frozen goes on with a session that is over", bubbles, "frozen-owner", []edit{
+		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case errors.Is(err, ErrSessionLost):\n			return\n		default:"},
+		{"lease.go", "		if errors.Is(err, ErrSessionLost) {\n			cancel(err)\n			return\n		}\n", "		if errors.Is(err, ErrSessionLost) {\n			return\n		}\n"},
+	}},
+	{"a watch that gives up in a long outage", bubbles, "long-outage", []edit{
+		{"watch.go", "		if w.troubled(err) {\n", "		if w.troubled(err) || pause.d == MaxBackoff {\n"},
+	}},
+	{"a TTL that nobody is told", bubbles, "effective-ttl", []edit{
+		{"keeper.go", "entries: map[key]*entry{}, ttl: c.opts.TTL}", "entries: map[key]*entry{}}"},
+		{"session.go", "	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())\n", "	k.proven = sent.Add(s.TTL())\n"},
+	}},
+	{"the older registration of the same Registry is not told", bubbles, "newest-wins-in-one-registry", []edit{
+		{"registration.go", "	if e.want != nil {\n		e.want.end(ErrSuperseded)\n	}\n", ""},
+	}},
+	{"a withdrawal that failed is taken back", bubbles, "deregister-in-outage", []edit{
+		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	if err != nil {\n		r.k.mu.Lock()\n		e.want = r\n		r.k.mu.Unlock()\n	}\n"},
+	}},
+	{"Close says that all is withdrawn, whatever the registry said", bubbles, "close-in-outage", []edit{
+		{"session.go", "		k.ended = closed\n", ""},
+	}},
+	{"a bad name is sent", bubbles, "bad-input", []edit{
+		{"core.go", "	if err := checkName(\"service\", service, false); err != nil {\n		return nil, c.wrap(\"lookup\"", "	if err := error(nil); err != nil {\n		return nil, c.wrap(\"lookup\""},
+	}},
+	{"a removal that the snapshot does not follow", bubbles, "converges", []edit{
+		{"set.go", "	if _, shown := search(w.snap.Instances, id); shown {\n", "	if _, shown := search(w.snap.Instances, id); shown && false {\n"},
+	}},
 	{"registration again with the metadata of old", bubbles, "session-killed", []edit{
 		{"registration.go", "	value     []byte\n", "	value     []byte\n	old []byte\n"},
 		{"registration.go", "	r.in, r.value = in, value\n", "	r.old = r.value\n	r.in, r.value = in, value\n"},
@@ -116,6 +148,17 @@ var faults = []fault{
 		{"watch.go", "	case !w.known && permanent(err):\n		w.final = err\n", "	case !w.known && permanent(err):\n		w.known = true\n"},
 	}},
 
+	// In the time server and its client, and what they stand on.
+	{"a client that asks one server only", bubbles, "server-dies", []edit{
+		{"timesvc/client.go", "		if ctx.Err() != nil {\n			return Answer{}, c.fail(context.Cause(ctx), failed)\n		}\n", "		return Answer{}, c.fail(nil, failed)\n"},
+	}},
+	{"a view that is empty while the registry is away", bubbles, "registry-gone-servers-live", []edit{
+		{"follow.go", "	v.now.Store(&snap)\n	if v.changed", "	if snap.Err != nil {\n		snap.Instances = nil\n	}\n	v.now.Store(&snap)\n	if v.changed"},
+	}},
+	{"a server that ends without a word to the registry", bubbles, "drain", []edit{
+		{"timesvc/server.go", "		s.withdraw(accepting, reg, log)\n		s.linger(accepting)\n", "		s.linger(accepting)\n"},
+	}},
+
 	// In a backend.
 	{"a parent deleted instead of the node", bubbles, "siblings", []edit{
 		{"memreg/store.go", "		s.unset(path, id)\n	}\n}\n\nfunc signal", "		for id := range s.at(path).records {\n			delete(ss.records, [2]string{path, id})\n			s.unset(path, id)\n		}\n	}\n}\n\nfunc signal"},
@@ -144,6 +187,9 @@ var faults = []fault{
 	{"a leftover node refused until it expires", zookeeper, "fast-restart", []edit{
 		{"zkreg/session.go", "	case old.stat.NumChildren > 0:\n", "	case !ours:\n		return false, fmt.Errorf(\"exists\")\n	case old.stat.NumChildren > 0:\n"},
 	}},
+	{"takeovers that delete and then create", zookeeper, "takeover-of-many", []edit{
+		{"zkreg/write.go", "	for _, p := range plans {\n		if p.remove {\n			ops = append(ops, &zk.DeleteRequest{Path: p.path, Version: -1})\n		}\n", "	for _, p := range plans {\n		if p.remove {\n			if _, err := s.c.zk.Multi(&zk.DeleteRequest{Path: p.path, Version: -1}); err != nil {\n				return err\n			}\n		}\n"},
+	}},
 	{"one of two first registrations fails", zookeeper, "first-registrations-at-once", []edit{
 		{"zkreg/write.go", "		if errors.Is(err, zk.ErrNodeExists) {\n			return nil\n		}\n", "		if errors.Is(err, zk.ErrNodeExists) {\n			return fmt.Errorf(\"%w: %v\", registry.ErrInvalid, err)\n		}\n"},
 	}},
@@ -169,6 +215,12 @@ var faults = []fault{
 		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},
 	// In etcdreg, on a real server.
+	{"a prefix with which other names begin as well", etcd, "other-services", []edit{
+		{"etcdreg/etcdreg.go", "return b.opts.Root + \"/\" + service + \"/\" }", "return b.opts.Root + \"/\" + service }"},
+		{"etcdreg/etcdreg.go", "return b.prefix(service) + id }", "return b.prefix(service) + \"/\" + id }"},
+		{"etcdreg/watch.go", "id = strings.TrimPrefix(string(key), b.prefix(service))", "_, id, _ = strings.Cut(strings.TrimPrefix(string(key), b.prefix(service)), \"/\")"},
+		{"etcdreg/fence.go", "%s~/%x", "%s/~/%x"},
+	}},
 	{"a stale list", etcd, "changes-while-cut-off", []edit{
 		{"etcdreg/etcdreg.go", "	closed  bool\n", "	closed  bool\n	first   int64\n"},
 		{"etcdreg/watch.go", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithRev(b.first))\n	if err == nil && len(resp.Kvs) > 1 && b.first == 0 {\n		b.first = resp.Header.Revision\n	}\n"},

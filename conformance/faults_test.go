@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-rollcall/registry/conformance"
 	"github.com/go-rollcall/registry/internal/plant"
 	"github.com/go-rollcall/registry/internal/testserver"
 )
@@ -72,6 +73,15 @@ func TestSuiteBites(t *testing.T) {
 				t.Logf("caught: %s", found)
 			}
 		})
+	}
+}
+
+// TestEveryCaseBites sees that there is a fault for each case.
+func TestEveryCaseBites(t *testing.T) {
+	for _, name := range conformance.Cases() {
+		if !slices.ContainsFunc(slices.Concat(faults, serverFaults), func(f fault) bool { return f.caught == name }) {
+			t.Errorf("no fault is planted that the case %s is to notice", name)
+		}
 	}
 }
 
