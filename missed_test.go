@@ -150,6 +150,75 @@ func TestSetThatTakesLong(t *testing.T) {
 	})
 }
 
+// A severed backend ends its watches when it is told to, as one does whose link another
+// call has given up.
+type severed struct {
+	registry.Backend
+	sever chan struct{}
+}
+
+func (b severed) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-b.sever:
+			cancel(errors.New("the link broke"))
+		case <-ctx.Done():
+		}
+	}()
+	err := b.Backend.Watch(ctx, service, sink)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// Current gives the link up itself where nobody answers, before it returns.
+func (b severed) Current(ctx context.Context, service, version string) (bool, error) {
+	same, err := b.Backend.Current(ctx, service, version)
+	if errors.Is(err, context.DeadlineExceeded) {
+		b.sever <- struct{}{}
+		time.Sleep(time.Millisecond) // the watch sees it first
+	}
+	return same, err
+}
+
+// TestSilenceAfterABreak: a registry that has fallen silent has no more time to answer
+// because the link is given up meanwhile: not by another call, nor by the very look that
+// it does not answer.
+func TestSilenceAfterABreak(t *testing.T) {
+	const ttl = 6 * time.Second
+	for _, tc := range []struct{ after, within time.Duration }{
+		{ttl / 10, ttl * 2 / 3},
+		{ttl / 3, ttl * 2 / 3},
+		{ttl * 5 / 9, ttl * 5 / 6}, // the next link has a sixth of the TTL to answer, as always
+		{ttl*2/3 - 1, ttl * 8 / 9},
+		{ttl, ttl * 2 / 3}, // the look gives it up
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			conn := memreg.NewStore().Conn()
+			b := severed{conn, make(chan struct{}, 1)}
+			reg := registry.New(b, &registry.Options{TTL: ttl, Logger: quiet.Logger})
+			defer reg.Close()
+			began := time.Now()
+			for snap, err := range reg.Watch(t.Context(), "s") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if snap.Err != nil {
+					if d := time.Since(began); d > tc.within+time.Millisecond {
+						t.Errorf("the link was given up after %v, and Err says after %v that the registry is silent; want %v", tc.after, d, tc.within)
+					}
+					break
+				}
+				conn.Freeze()
+				time.AfterFunc(tc.after, func() { b.sever <- struct{}{} })
+			}
+		})
+	}
+}
+
 // A slow backend brings each change a little later, and counts the whole sets.
 type slow struct {
 	registry.Backend

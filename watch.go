@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -226,101 +225,4 @@ func (w *watch) progress() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.resets
-}
-
-var (
-	errUnanswered = errors.New("the registry does not answer")
-	errMissed     = errors.New("the watch missed a change")
-	errBarren     = errors.New("the registry answers, and does not bring the set")
-)
-
-// attempt is one Watch of the backend, verified while it lasts. It returns why
-// it ended.
-func (w *watch) attempt() error {
-	ctx, cancel := context.WithCancelCause(w.ctx)
-	var wg sync.WaitGroup
-	s := &sink{w: w, cancel: cancel, start: time.Now()}
-	if !w.c.opts.NoVerify {
-		wg.Go(func() { w.verify(ctx, s) })
-	}
-	err := w.c.b.Watch(ctx, w.service, s)
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause // the reason, where Watch can only tell that ctx ended
-	}
-	cancel(nil)
-	wg.Wait()
-	if err == nil {
-		err = errors.New("the backend's watch ended without a reason")
-	}
-	return err
-}
-
-// barren reports whether s has waited for its set for too long. A server may keep one
-// request and answer the others; but a large set takes its time, so that the next
-// attempt has twice as long.
-func (w *watch) barren(s *sink) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.patience = max(w.patience, w.c.opts.TTL/2)
-	if s.begun || time.Since(s.start) < w.patience {
-		return false
-	}
-	w.patience = min(2*w.patience, 16*w.c.opts.TTL)
-	return true
-}
-
-// verify asks twice every TTL whether the set that is shown is still the registry's,
-// and ends the attempt if it is not, if none comes, or if nobody answers: so a half-open
-// link is noticed within 2/3 TTL, and a lost event within one.
-func (w *watch) verify(ctx context.Context, s *sink) {
-	ttl := w.c.opts.TTL
-	for every := ttl / 2; sleep(ctx, every); {
-		var doubted uint64 // how far the set was when its version was another for the first time
-		for doubts := 0; ; doubts++ {
-			w.mu.Lock()
-			version, resets, begun := w.version, w.resets, s.begun
-			heard := time.Until(w.confirmed.Add(ttl * 2 / 3))
-			w.mu.Unlock()
-			call, done := context.WithTimeout(ctx, max(ttl/6, heard))
-			same, err := w.c.b.Current(call, w.service, version)
-			done()
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				if errors.Is(err, context.DeadlineExceeded) {
-					err = fmt.Errorf("%w: %w", errUnanswered, err)
-				}
-				s.cancel(err)
-				return
-			}
-			if !begun {
-				if w.barren(s) {
-					s.cancel(errBarren)
-					return
-				}
-				break // it answers; there is no set to compare yet
-			}
-			w.mu.Lock()
-			moved := w.resets != resets
-			if same && !moved && w.emptied == nil {
-				w.confirmed = time.Now()
-			}
-			w.mu.Unlock()
-			if same || moved || doubts > 0 && resets != doubted {
-				break
-			}
-			// The news may be under way. If it has not come by the next look, at
-			// a set that did not move in between, it was lost.
-			doubted = resets
-			if doubts > 0 {
-				w.c.log.Warn("registry: watch missed a change: reading the whole set again", "service", w.service)
-				s.cancel(errMissed)
-				return
-			}
-			if !sleep(ctx, ttl/6) {
-				return
-			}
-		}
-	}
 }

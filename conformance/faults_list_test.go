@@ -117,7 +117,7 @@ var faults = []fault{
 		{"core.go", "			if !yield(snap, nil) {\n				return\n			}\n", "			w.mu.Lock()\n			ok := yield(snap, nil)\n			w.mu.Unlock()\n			if !ok {\n				return\n			}\n"},
 	}},
 	{"a full listing every TTL", bubbles, "quiet-watch", []edit{
-		{"watch.go", "			if same || moved || doubts", "			if moved || doubts"},
+		{"verify.go", "			if same || moved || doubts", "			if moved || doubts"},
 	}},
 	{"a call in flight that nobody can cancel", bubbles, "cancelled-calls-return", []edit{
 		{"watch.go", "		case <-changed:\n		case <-ctx.Done():\n", "		case <-changed:\n"},
@@ -136,7 +136,7 @@ var faults = []fault{
 		{"memreg/session.go", "		ss.extend()\n", "		ss.extend()\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
 	}},
 	{"a watch that nobody verifies", bubbles, "half-open", []edit{
-		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
+		{"verify.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
 	}},
 	{"a watch on the backend for each reader", bubbles, "shared-watch", []edit{
 		{"core.go", "		c.watches[service] = w\n", ""},
@@ -212,7 +212,7 @@ var faults = []fault{
 		{"session.go", "			e.left = errUnended\n", "			e.left = nil\n"},
 	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
-		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
+		{"verify.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},
 	// In etcdreg, on a real server.
 	{"a prefix with which other names begin as well", etcd, "other-services", []edit{
@@ -255,7 +255,7 @@ var faults = []fault{
 		{"etcdreg/write.go", "Records: 120", "Records: 140"},
 	}},
 	{"a link that nobody gives up", etcd, "half-open", []edit{
-		{"watch.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
+		{"verify.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
 	}},
 	// In consulreg, on a real server.
 	{"a lock delay left at its default", consul, "expired-is-free", []edit{

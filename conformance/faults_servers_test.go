@@ -18,7 +18,7 @@ var serverFaults = []fault{
 		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},
 	}},
 	{"a paused server that nobody asks", bubbles, "paused-server-is-noticed", []edit{
-		{"watch.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
+		{"verify.go", "	if !w.c.opts.NoVerify {\n", "	if false {\n"},
 	}},
 	{"a client that stays with a member that is cut off", bubbles, "isolated-member", []edit{
 		{"memreg/conn.go", "			c.leave(l.member)\n", ""},

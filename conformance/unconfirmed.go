@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -160,10 +161,19 @@ var unconfirmed = []testCase{
 		e.register(a, "x")
 		w.set(e.h.TTL, "x")
 		mark := w.mark()
-		b.Freeze()
-		w.until(e.h.TTL*2/3, "Err to say that the registry does not answer", func(s registry.Snapshot) bool { return s.Err != nil })
-		b.Heal()
-		w.set(e.back(), "x")
+		for _, ask := range []bool{false, true} {
+			b.Freeze()
+			if ask { // who gives up may give up the link, too
+				ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/4)
+				if _, err := b.Registry.Lookup(ctx, service); err == nil {
+					e.Errorf("a lookup succeeded without an answer")
+				}
+				cancel()
+			}
+			w.until(e.h.TTL*2/3, "Err to say that the registry does not answer", func(s registry.Snapshot) bool { return s.Err != nil })
+			b.Heal()
+			w.set(e.back(), "x")
+		}
 		w.neverWithout(mark, "x")
 	}},
 }
