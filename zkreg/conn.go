@@ -98,12 +98,15 @@ func (c *conn) event(ev zk.Event) {
 		c.mu.Lock()
 		session, lasted, link := c.session, time.Since(c.since), c.link
 		c.mu.Unlock()
-		if !session {
-			err := fmt.Errorf("%s ended the connection without granting a session", ev.Server)
-			if link != nil && link.foreign != nil {
-				err = link.foreign
-			}
-			c.failed(err)
+		switch {
+		case session:
+		case link != nil && link.welcomed: // only to hear that the session is over
+			return
+		case link != nil && link.why != nil:
+			c.failed(link.why)
+			return
+		default:
+			c.failed(fmt.Errorf("%s ended the connection without granting a session", ev.Server))
 			c.change(c.disown)
 			return
 		}
@@ -145,9 +148,11 @@ func (c *conn) ready(ctx context.Context) error {
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()
-		up, expired, fails, why, changed := c.session, c.expired, c.fails, c.why, c.changed
+		up, expired, guessed, fails, why, changed := c.session, c.expired, c.guessed, c.fails, c.why, c.changed
 		c.mu.Unlock()
 		switch {
+		case expired && guessed:
+			return fmt.Errorf("%w: it has run out twice, and servers end connections that ask for it; the last: %w", registry.ErrSessionLost, why)
 		case expired:
 			return fmt.Errorf("%w: %s does not know it any more", registry.ErrSessionLost, c.zk.Server())
 		case c.ctx.Err() != nil:
@@ -257,24 +262,23 @@ func (c *conn) close(ctx context.Context) (confirmed bool) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		c.zk.Close()
+		c.zk.Close() // waits a second for the answer, and
+		for range c.events {
+		} // its loop until that has come, or the link has ended
 	}()
 	if !up && link != nil {
 		_ = link.Close()
 	}
 	select {
 	case <-closed:
-		confirmed = up && link.closed.Load()
 	case <-ctx.Done():
-	}
-	if link != nil {
-		_ = link.Close()
-	}
-	<-closed
-	for range c.events { // until the client library's loop has ended
+		if link != nil {
+			_ = link.Close()
+		}
+		<-closed
 	}
 	c.calls.Wait()
-	return confirmed
+	return up && link.closed.Load()
 }
 
 // discard closes a connection whose session nothing hangs on.

@@ -54,7 +54,7 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 		c.failed(err)
 		return nil, err
 	}
-	l := newLink(nc, c.patience(), &c.zxid)
+	l := newLink(nc, c.patience(), &c.zxid, last)
 	c.change(func() { c.link = l })
 	if c.over() {
 		_ = l.Close() // close may not have seen it

@@ -30,7 +30,7 @@ func ends(t *testing.T, zxid *atomic.Int64) (*link, net.Conn) {
 	deadline := time.Now().Add(time.Minute)
 	_ = ours.SetDeadline(deadline)
 	_ = theirs.SetDeadline(deadline)
-	return newLink(ours, time.Minute, zxid), theirs
+	return newLink(ours, time.Minute, zxid, nil), theirs
 }
 
 // pass sends b from one end, and returns what comes out of the other.
@@ -99,6 +99,61 @@ func TestLinkKeepsZxid(t *testing.T) {
 	}
 }
 
+// A link that breaks before all watches are set again has not heard all that they had to
+// tell: the next one asks for it.
+func TestLinkThatBreaksAgain(t *testing.T) {
+	const part, last = 128<<10 - 300, 100 // bytes of paths in a request that others follow, and in one that none does
+	for _, c := range []struct {
+		name     string
+		set      []int // sizes of the requests that set watches again, in order
+		answered int   // of these
+		since    int64 // what watches of the next link are to tell of
+	}{
+		{"none set", nil, 0, 5},
+		{"not answered", []int{last}, 0, 5},
+		{"answered", []int{last}, 1, 9},
+		{"some answered", []int{part, last}, 1, 5},
+		{"one of some set", []int{part}, 1, 5},
+		{"all answered", []int{part, part, last}, 3, 9},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var zxid atomic.Int64
+			first, server := ends(t, &zxid)
+			pass(t, server, first, packet(t, welcome...))
+			pass(t, server, first, packet(t, int32(1), int64(5), int32(0)))
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			second := newLink(ours, time.Minute, &zxid, first)
+			pass(t, second, theirs, packet(t, make([]byte, 44))) // the greeting
+			pass(t, theirs, second, packet(t, welcome...))
+			for i, size := range c.set {
+				pass(t, second, theirs, packet(t, int32(10+i), int32(101), int64(0), make([]byte, size)))
+				if i < c.answered {
+					pass(t, theirs, second, packet(t, int32(10+i), int64(7), int32(0)))
+				}
+			}
+			pass(t, theirs, second, packet(t, int32(2), int64(9), int32(0)))
+			if third := newLink(nil, 0, &zxid, second); third.since != c.since || third.newest != 9 {
+				t.Errorf("watches of the third link tell of what came after %d, and the greeting says %d; want %d and 9", third.since, third.newest, c.since)
+			}
+			zxid.Store(0) // the session has expired, and its watches with it
+			if next := newLink(nil, 0, &zxid, second); next.since != 0 || !next.whole.Load() {
+				t.Errorf("in a new session watches tell of what came after %d", next.since)
+			}
+		})
+	}
+}
+
+func TestLinkRefusesWhatIsNoSession(t *testing.T) {
+	for _, timeout := range []int32{0, -1} {
+		l, server := ends(t, new(atomic.Int64))
+		go server.Write(packet(t, int32(0), timeout, int64(7), int32(16), make([]byte, 16)))
+		if _, err := l.Read(make([]byte, 4)); err == nil || !strings.Contains(err.Error(), "which no ZooKeeper does") {
+			t.Errorf("a session of %d ms: %v", timeout, err)
+		}
+	}
+}
+
 func TestLinkKnowsThatTheSessionIsOver(t *testing.T) {
 	l, server := ends(t, new(atomic.Int64))
 	pass(t, server, l, packet(t, welcome...))
@@ -124,31 +179,40 @@ func TestLinkRefusesWhatIsNoPacket(t *testing.T) {
 	}
 }
 
-func TestLinkToAnotherProtocol(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var server sync.WaitGroup
-	defer server.Wait()
-	defer l.Close()
-	server.Go(func() {
-		for {
-			c, err := l.Accept()
+// TestNoZooKeeper: who answers at the address, and how, is what the caller is told.
+func TestNoZooKeeper(t *testing.T) {
+	for _, c := range []struct{ says, want string }{
+		{"SSH-2.0-x\r\n", ` does not speak ZooKeeper: it begins with "SSH-"`},
+		{"", " does not answer"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
-				return
+				t.Fatal(err)
 			}
-			_, _ = c.Write([]byte("SSH-2.0-x\r\n"))
+			var server sync.WaitGroup
+			defer server.Wait()
+			defer l.Close()
 			server.Go(func() {
-				_, _ = io.Copy(io.Discard, c) // until the client has read it
-				c.Close()
+				for {
+					nc, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = nc.Write([]byte(c.says))
+					server.Go(func() {
+						_, _ = io.Copy(io.Discard, nc) // until the client has read it, or given up
+						nc.Close()
+					})
+				}
 			})
-		}
-	})
-	b := New([]string{l.Addr().String()}, nil)
-	defer b.Close()
-	_, err = b.Lookup(t.Context(), "svc")
-	if want := l.Addr().String() + ` does not speak ZooKeeper: it begins with "SSH-"`; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("%v; want %s", err, want)
+			b := New([]string{l.Addr().String()}, nil)
+			defer b.Close()
+			_, err = b.Lookup(t.Context(), "svc")
+			if want := l.Addr().String() + c.want; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v; want %s", err, want)
+			}
+		})
 	}
 }

@@ -3,7 +3,9 @@ package zkreg
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"github.com/go-rollcall/registry"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -57,6 +59,24 @@ func (c *conn) stat(ctx context.Context, path string) (*zk.Stat, error) {
 		}
 		return st, err
 	})
+}
+
+// records reads what is below parent, the node of the service.
+func (c *conn) records(ctx context.Context, parent, service string) ([]registry.Record, error) {
+	names, err := c.children(ctx, parent)
+	if err != nil {
+		return nil, err
+	}
+	recs := make([]registry.Record, len(names))
+	err = parallel(len(names), func(i int) error {
+		n, err := c.get(ctx, parent+"/"+names[i])
+		if n != nil {
+			recs[i] = registry.Record{Service: service, ID: names[i], Value: n.value}
+		}
+		return err
+	})
+	// A node that went after its name was read is no record.
+	return slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" }), err
 }
 
 // A node is what get reads.

@@ -81,11 +81,17 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	}
 	_, _, unbroken := c.state()
 	parent := b.path(service)
+	if c.watches.doubts(parent) {
+		if _, err := c.records(ctx, parent, service); err != nil {
+			return err
+		}
+		c.watches.disarm(parent)
+	}
 	l := c.watches.listen(parent)
 	defer func() {
 		c.watches.ignore(parent, l, ctx.Err() != nil)
 		if errors.Is(err, registry.ErrDenied) {
-			c.watches.disarm(parent)
+			c.watches.doubt(parent)
 		}
 	}()
 	var (

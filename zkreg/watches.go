@@ -13,14 +13,14 @@ import (
 //
 // What was read under a watch that stands is still so, as long as the link does. A
 // Watch that begins anew after the link broke, and finds the parent as it was,
-// reads none of 10,000 nodes again. If the parent has moved it reads them all: a link
-// may break before the watches are set again, and the next asks only for what is newer
-// than the answers that came over that one.
+// reads none of 10,000 nodes again. If the parent has moved it reads them all: what the
+// watches have to tell of that may come later than the new set.
 type watches struct {
 	mu        sync.Mutex
 	armed     map[string]*watched  // by path
 	versions  map[string]string    // by parent path: at which the values of the nodes were read
 	listeners map[string]*listener // by parent path: the Watch under way
+	doubted   map[string]bool      // by parent path: see doubt
 	nodes     func(path string)    // told of each event; nil: nobody
 }
 
@@ -39,6 +39,7 @@ type listener struct {
 
 func (w *watches) init() {
 	w.armed, w.versions, w.listeners = map[string]*watched{}, map[string]string{}, map[string]*listener{}
+	w.doubted = map[string]bool{}
 }
 
 // fired is called for each event, in order with the answers to requests: before
@@ -110,11 +111,27 @@ func (w *watches) forget(parent string) {
 	}
 }
 
-// disarm has all watches of parent and below set again: a server drops without a
-// word what happens to nodes that the watcher may not read at that time.
+// doubt notes that something of parent may not be read. A server drops without a word
+// what happens to nodes that the watcher may not read at that time: once all of them can
+// be read, all watches are to be set again. Not before, since the client library keeps
+// each that is set until it fires.
+func (w *watches) doubt(parent string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.doubted[parent] = true
+}
+
+func (w *watches) doubts(parent string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.doubted[parent]
+}
+
+// disarm has all watches of parent and below set again.
 func (w *watches) disarm(parent string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	delete(w.doubted, parent)
 	w.forget(parent)
 	for path := range w.armed {
 		if path == parent || strings.HasPrefix(path, parent+"/") {

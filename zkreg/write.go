@@ -34,6 +34,7 @@ type plan struct {
 	i      int // in the records of the call
 	rec    registry.Record
 	parent string
+	at     parent // the parent, as known before the node was looked at
 	path   string
 	remove bool // the node that is there
 	take   bool // from another session
@@ -88,10 +89,13 @@ func (s *session) attempt(ctx context.Context, plans []*plan, again bool, errs [
 		}
 	}
 	s.knowParents(ctx, plans, errs) // before the nodes: the version is a condition on them
+	guessed := s.guess(plans, again)
+	if !again { // else the server has just refused a transaction
+		s.catch(ctx, plans, guessed, errs)
+	}
 	done := make([]bool, len(plans))
 	_ = parallel(len(plans), func(i int) error {
-		p := plans[i]
-		if errs[i] == nil && (again || !s.guess(p)) {
+		if p := plans[i]; errs[i] == nil && !guessed[i] {
 			p.remove, p.take = false, false
 			done[i], errs[i] = replan(ctx, p)
 		}
@@ -116,21 +120,46 @@ func (s *session) attempt(ctx context.Context, plans []*plan, again bool, errs [
 	return refused
 }
 
-// guess plans without reading, and reports whether it can.
-func (s *session) guess(p *plan) bool {
+// guess plans without reading, and says of which plans it can: of none if they are
+// written again.
+func (s *session) guess(plans []*plan, again bool) []bool {
 	_, _, breaks := s.c.state()
+	guessed := make([]bool, len(plans))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h, held := s.held[p.path]
-	p.remove = held
-	switch {
-	case !held:
-		return p.create
-	case !p.create: // about to be deleted: its absence is no loss
-		delete(s.held, p.path)
-		delete(s.look, p.path)
+	for i, p := range plans {
+		p.at = s.parents[p.parent]
+		h, held := s.held[p.path]
+		p.remove = held
+		if !held {
+			guessed[i] = p.create && !again
+			continue
+		}
+		if !p.create { // about to be deleted: its absence is no loss
+			delete(s.held, p.path)
+			delete(s.look, p.path)
+		}
+		guessed[i] = !again && !h.moved && h.breaks == breaks && h.version == p.at.version
 	}
-	return !h.moved && h.breaks == breaks && h.version == s.parents[p.parent].version
+	return guessed
+}
+
+// catch has the server catch up before the nodes of other plans than the guessed ones are
+// read: what the session wrote over a connection that broke may have been taken by the
+// leader, and not have come to the next server yet.
+func (s *session) catch(ctx context.Context, plans []*plan, guessed []bool, errs []error) {
+	caught := map[string]error{}
+	for i, p := range plans {
+		if guessed[i] || errs[i] != nil {
+			continue
+		}
+		err, ok := caught[p.parent]
+		if !ok {
+			err = s.c.barrier(ctx, p.parent)
+			caught[p.parent] = err
+		}
+		errs[i] = err
+	}
 }
 
 // commit writes plans in one transaction.
@@ -139,13 +168,12 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 	at := map[string]parent{}   // those below which something is removed
 	bumped := map[string]int{}  // those that are written, and by which operation
 	strict := map[string]bool{} // those whose version is a condition
-	s.mu.Lock()
 	for _, p := range plans {
 		if p.remove {
-			at[p.parent] = s.parents[p.parent]
+			at[p.parent] = p.at
 			// Who takes over does so whatever has happened, and does not wait for
 			// others that do the same; but data of somebody else's is not to be lost.
-			if !p.take || !p.rec.TakeOver || len(at[p.parent].data) > 0 {
+			if !p.take || !p.rec.TakeOver || len(p.at.data) > 0 {
 				strict[p.parent] = true
 			}
 		}
@@ -156,7 +184,6 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 			bumped[p.parent] = 0
 		}
 	}
-	s.mu.Unlock()
 	var ops []any
 	for path, at := range at {
 		if _, take := bumped[path]; !take {
@@ -189,6 +216,9 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 		s.parents[path] = known
 	}
 	for _, p := range plans {
+		if i, ok := bumped[p.parent]; ok {
+			p.at.version = res[i].Stat.Version
+		}
 		if p.create {
 			s.hold(p, breaks)
 		}
@@ -198,7 +228,7 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 
 // hold notes that the node of p is ours, as of the parent's version. s.mu is held.
 func (s *session) hold(p *plan, breaks int) {
-	s.held[p.path] = holding{version: s.parents[p.parent].version, breaks: breaks}
+	s.held[p.path] = holding{version: p.at.version, breaks: breaks}
 	s.lookAt(p.path)
 }
 

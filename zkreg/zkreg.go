@@ -128,20 +128,7 @@ func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record
 	if err := c.barrier(ctx, parent); err != nil {
 		return nil, err
 	}
-	names, err := c.children(ctx, parent)
-	if err != nil {
-		return nil, err
-	}
-	recs := make([]registry.Record, len(names))
-	err = parallel(len(names), func(i int) error {
-		n, err := c.get(ctx, parent+"/"+names[i])
-		if n != nil {
-			recs[i] = registry.Record{Service: service, ID: names[i], Value: n.value}
-		}
-		return err
-	})
-	// A node that went after its name was read is no record.
-	return slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" }), err
+	return c.records(ctx, parent, service)
 }
 
 // Services reads what a majority of the servers has agreed on, the names and then how many

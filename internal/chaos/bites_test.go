@@ -30,7 +30,8 @@ var planted = []struct {
 	}},
 	{"a takeover that deletes and then creates", "zk", []plant.Edit{
 		{"zkreg/write.go", "		if p.create {\n			ops = append(ops,", "		if p.create && p.take {\n			if _, err := s.c.zk.Multi(ops...); err != nil {\n				return err\n			}\n			ops = nil\n		}\n		if p.create {\n			ops = append(ops,"},
-		{"zkreg/write.go", "		known.version = res[i].Stat.Version\n", "		known = parent{}\n		_ = res[i]\n"},
+		{"zkreg/write.go", "		known.version = res[i].Stat.Version\n", "		known = parent{}\n		_ = i\n"},
+		{"zkreg/write.go", "			p.at.version = res[i].Stat.Version\n", "			p.at = parent{}\n			_, _ = i, res\n"},
 	}},
 }
 
