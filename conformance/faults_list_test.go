@@ -223,7 +223,7 @@ var faults = []fault{
 	}},
 	{"a stale list", etcd, "changes-while-cut-off", []edit{
 		{"etcdreg/etcdreg.go", "	closed  bool\n", "	closed  bool\n	first   int64\n"},
-		{"etcdreg/watch.go", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithRev(b.first))\n	if err == nil && len(resp.Kvs) > 1 && b.first == 0 {\n		b.first = resp.Header.Revision\n	}\n"},
+		{"etcdreg/watch.go", "	resp, err := c.client.Get(clientv3.WithRequireLeader(ctx), b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithRev(b.first))\n	if err == nil && len(resp.Kvs) > 1 && b.first == 0 {\n		b.first = resp.Header.Revision\n	}\n"},
 	}},
 	{"a dead watch", etcd, "update", []edit{
 		{"etcdreg/watch.go", "			each(r)\n", "			each(r)\n			<-ctx.Done()\n"},

@@ -33,11 +33,14 @@ var serverFaults = []fault{
 		jump,
 		{"lease.go", "	case e.held && time.Now().Before(k.proven):", "	case e.held && time.Now().Round(0).Before(k.proven.Round(0)):"},
 	}},
+	{"a member without a leader that is asked again and again", etcd, "isolated-at-start", []edit{
+		{"etcdreg/conn.go", "f(clientv3.WithRequireLeader(ctx), c)", "f(ctx, c)"},
+	}},
 	{"a list from a leader that was deposed while it stood still", zookeeper, "leader-stands-still", []edit{
 		{"zkreg/zkreg.go", "	parent := b.path(service)\n	if err := c.barrier(ctx, parent); err != nil {\n		return nil, err\n	}\n", "	parent := b.path(service)\n"},
 	}},
 	{"a list from a member that lags", etcd, "lagging-member", []edit{
-		{"etcdreg/watch.go", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithSerializable())\n"},
+		{"etcdreg/watch.go", "	resp, err := c.client.Get(clientv3.WithRequireLeader(ctx), b.prefix(service), clientv3.WithPrefix())\n", "	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix(), clientv3.WithSerializable())\n"},
 	}},
 	{"a session that no server knows asked for without end", zookeeper, "restored", []edit{
 		{"zkreg/conn.go", "			c.change(c.disown)\n", ""},

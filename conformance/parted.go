@@ -46,6 +46,27 @@ var parted = []testCase{
 			near.set(e.again(), "at{member=none} x")
 		}
 	}},
+	{name: "isolated-at-start", promise: 34, needs: part | reach, run: func(e *env) {
+		ttl := 5 * e.h.TTL // longer than a member waits for a leader
+		a := e.client(func(o *registry.Options) { o.TTL = ttl })
+		b := e.client()
+		a.Reach(0)
+		b.Reach(1, 2)
+		w := e.watch(b)
+		w.set(e.again(), "")
+		e.cluster.Isolate(0)
+		wait := e.after(func() error {
+			_, err := a.Registry.Register(e.Context(), instance("x"))
+			return err
+		})
+		w.quiet(e.h.TTL) // it has been asked
+		a.Heal()         // the others can be asked, too
+		// What it was asked it may keep for as long as a client waits, which is the TTL.
+		if err := wait(ttl + e.again()); err != nil {
+			e.Errorf("Register: %v", err)
+		}
+		w.set(e.h.TTL, "x")
+	}},
 	{name: "lagging-member", promise: 31, needs: part | reach, verify: true, run: func(e *env) {
 		a, b, c, d := e.client(e.long), e.client(), e.client(), e.client()
 		a.Reach(1, 2)

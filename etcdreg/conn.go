@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,7 +34,8 @@ type conn struct {
 	client *clientv3.Client
 	err    error
 
-	heard  atomic.Int64  // when something came: nanoseconds since epoch
+	opened time.Time
+	heard  atomic.Int64  // when something came: nanoseconds since epoch; 0: nothing yet
 	broken chan struct{} // closed by drop, once
 	gone   bool          // broken is closed; guarded by b.mu
 }
@@ -49,8 +51,9 @@ const connectTimeout = 2 * time.Second
 // which asks nobody.
 const closeTimeout = time.Second
 
-// minSilence is no time for a server to be silent, whatever a call's deadline was.
-const minSilence = 50 * time.Millisecond
+// minSilence is no time for a server to be silent, whatever a call's deadline was: who is
+// in a hurry must not cost the others their connection.
+const minSilence = 250 * time.Millisecond
 
 // connect returns the connection, once its client has logged in.
 func (b *Backend) connect(ctx context.Context) (*conn, error) {
@@ -83,7 +86,7 @@ func (b *Backend) connect(ctx context.Context) (*conn, error) {
 
 // open makes a client. With a password that takes a request, so it does not wait.
 func (b *Backend) open(server string) *conn {
-	c := &conn{b: b, server: server, ready: make(chan struct{}), broken: make(chan struct{})}
+	c := &conn{b: b, server: server, opened: time.Now(), ready: make(chan struct{}), broken: make(chan struct{})}
 	cfg := b.opts.Config
 	cfg.Endpoints = []string{server}
 	cfg.Context, c.cancel = context.WithCancel(context.Background())
@@ -91,7 +94,8 @@ func (b *Backend) open(server string) *conn {
 	cfg.MaxUnaryRetries = 5                                   // a login has expired, or the rights of others are being changed
 	cfg.DialTimeout = cmp.Or(cfg.DialTimeout, connectTimeout) // of the login
 	connecting := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}
-	cfg.DialOptions = append(append([]grpc.DialOption{grpc.WithConnectParams(connecting)}, cfg.DialOptions...),
+	most := grpc.MaxCallRecvMsgSize(cmp.Or(cfg.MaxCallRecvMsgSize, math.MaxInt32)) // in what is called past the library, too
+	cfg.DialOptions = append(append([]grpc.DialOption{grpc.WithConnectParams(connecting), grpc.WithDefaultCallOptions(most)}, cfg.DialOptions...),
 		grpc.WithStatsHandler(c),
 		grpc.WithChainUnaryInterceptor(failFast),
 		grpc.WithChainStreamInterceptor(failFastStream),
@@ -175,14 +179,28 @@ func (c *conn) close() {
 }
 
 // do makes a request. If nothing at all comes until ctx's deadline, the connection
-// is dead.
-func (b *Backend) do(ctx context.Context, f func(c *conn) error) error {
+// is dead. A server that sees no leader is to say so at once, where it would hold the
+// request for longer than some callers wait, and then be asked again.
+func (b *Backend) do(ctx context.Context, f func(ctx context.Context, c *conn) error) error {
 	c, err := b.connect(ctx)
 	if err != nil {
 		return err
 	}
 	sent := time.Now()
-	return b.explain(ctx, c, sent, f(c))
+	return b.explain(ctx, c, sent, f(clientv3.WithRequireLeader(ctx), c))
+}
+
+// errLearner is what a member says that does not vote yet.
+var errLearner = rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)
+
+// silent reports whether nothing has come over c since sent, and that says something: a
+// connection that is still being made has its time for that.
+func (c *conn) silent(sent time.Time) bool {
+	heard := c.heard.Load()
+	if heard == 0 && time.Since(c.opened) < connectTimeout {
+		return false
+	}
+	return heard < int64(sent.Sub(epoch)) && time.Since(sent) >= minSilence
 }
 
 // errBroken is why a watch ends that has lost its connection.
@@ -205,8 +223,7 @@ func (b *Backend) explain(ctx context.Context, c *conn, sent time.Time, err erro
 		return err
 	}
 	if ctx.Err() != nil {
-		silent := c.heard.Load() < int64(sent.Sub(epoch)) && time.Since(sent) >= minSilence
-		if silent && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.silent(sent) {
 			b.drop(c)
 		}
 		return fmt.Errorf("%s: %w", c.server, context.Cause(ctx))
@@ -240,8 +257,11 @@ func (b *Backend) explain(ctx context.Context, c *conn, sent time.Time, err erro
 		kind = registry.ErrInvalid
 	case rpctypes.ErrTooManyOps: // a server may allow fewer than most do
 		return refusal{fmt.Errorf("%s: %w", c.server, known)}
-	case rpctypes.ErrNoLeader, rpctypes.ErrInvalidAuthToken:
-		b.drop(c) // another server may have one, and another login helps
+	case rpctypes.ErrInvalidAuthToken: // another login helps
+		b.drop(c)
+	case rpctypes.ErrNoLeader, rpctypes.ErrNotCapable, errLearner, rpctypes.ErrStopped, rpctypes.ErrUnhealthy, rpctypes.ErrCorrupt,
+		rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost, rpctypes.ErrTimeoutWaitAppliedIndex:
+		b.drop(c) // it cannot serve, and another server may
 	}
 	if kind == nil {
 		return fmt.Errorf("%s: %w", c.server, known)

@@ -101,7 +101,7 @@ func (b *Backend) key(service, id string) string { return b.prefix(service) + id
 // Lookup reads what a majority of the servers has agreed on.
 func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record, error) {
 	var recs []registry.Record
-	err := b.do(ctx, func(c *conn) error {
+	err := b.do(ctx, func(ctx context.Context, c *conn) error {
 		resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())
 		if err == nil {
 			recs = b.records(service, resp.Kvs)
@@ -114,7 +114,7 @@ func (b *Backend) Lookup(ctx context.Context, service string) ([]registry.Record
 // Services goes from one service to the first key behind it, all as of one
 // revision: what is sent does not depend on the number of instances.
 func (b *Backend) Services(ctx context.Context) (names []string, err error) {
-	err = b.do(ctx, func(c *conn) error {
+	err = b.do(ctx, func(ctx context.Context, c *conn) error {
 		names = nil
 		top := b.opts.Root + "/"
 		end := clientv3.GetPrefixRangeEnd(top)

@@ -169,8 +169,8 @@ func (s *session) review(ctx context.Context, all []scope, lost func(service, id
 			at[string(kv.Key)] = kv.ModRevision
 		}
 		for key, held := range w.before {
-			if at[key] != held.revision {
-				s.lose(w, key, held, lost)
+			if at[key] != held.revision && s.lose(w, key, held, lost) {
+				signal(w.grown) // as in see
 			}
 		}
 	}

@@ -40,7 +40,7 @@ type renewals struct {
 // NewSession grants a lease.
 func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
 	s := &session{b: b, holdings: map[string]*holding{}, wake: make(chan struct{}, 1)}
-	err := b.do(ctx, func(c *conn) error {
+	err := b.do(ctx, func(ctx context.Context, c *conn) error {
 		resp, err := c.client.Grant(ctx, int64((ttl+time.Second-1)/time.Second))
 		if err == nil {
 			s.lease, s.ttl = resp.ID, time.Duration(resp.TTL)*time.Second
@@ -64,7 +64,7 @@ func (s *session) TTL() time.Duration {
 func (s *session) Renew(ctx context.Context) error {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
-	return s.b.do(ctx, func(c *conn) error {
+	return s.b.do(ctx, func(_ context.Context, c *conn) error {
 		if s.stream == nil || s.stream.c != c {
 			if err := s.reopen(ctx, c); err != nil {
 				return err
@@ -133,8 +133,8 @@ func (s *session) Close(ctx context.Context) error {
 	s.renewing.Lock()
 	s.endStream()
 	s.renewing.Unlock()
-	return s.b.do(ctx, func(c *conn) error {
-		_, err := c.client.Revoke(ctx, s.lease)
+	return s.b.do(ctx, func(_ context.Context, c *conn) error {
+		_, err := c.client.Revoke(ctx, s.lease) // nobody asks again: it may wait for a leader
 		return err
 	})
 }

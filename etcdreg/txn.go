@@ -128,7 +128,7 @@ func within(op *pb.RequestOp, conditions ...*pb.Compare) *pb.RequestOp {
 }
 
 func (s *session) commit(ctx context.Context, txn *pb.TxnRequest) (resp *pb.TxnResponse, err error) {
-	err = s.b.do(ctx, func(c *conn) error {
+	err = s.b.do(ctx, func(ctx context.Context, c *conn) error {
 		resp, err = pb.NewKVClient(c.client.ActiveConnection()).Txn(ctx, txn)
 		return err
 	})

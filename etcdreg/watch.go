@@ -29,7 +29,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		return err
 	}
 	sent := time.Now()
-	resp, err := c.client.Get(ctx, b.prefix(service), clientv3.WithPrefix())
+	resp, err := c.client.Get(clientv3.WithRequireLeader(ctx), b.prefix(service), clientv3.WithPrefix())
 	if err != nil {
 		return b.explain(ctx, c, sent, err)
 	}
@@ -91,7 +91,7 @@ func (b *Backend) Current(ctx context.Context, service, _ string) (bool, error) 
 	w := b.watches[service]
 	b.mu.Unlock()
 	if w == nil { // there is no set yet: whether the server answers is all there is to know
-		return false, b.do(ctx, func(c *conn) error {
+		return false, b.do(ctx, func(ctx context.Context, c *conn) error {
 			_, err := c.client.Get(ctx, b.prefix(service), clientv3.WithCountOnly())
 			return err
 		})

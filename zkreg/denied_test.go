@@ -2,6 +2,7 @@ package zkreg_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (firstSet) Apply([]registry.Record, []string, string) {}
 func TestNodeThatMayNotBeRead(t *testing.T) {
 	t.Parallel()
 	z := testserver.SharedZooKeeper(t)
-	root := "/" + t.Name()
+	root := "/" + t.Name() + rand.Text() // the server outlives the test
 	raw, _, err := zk.Connect([]string{z.Addr()}, 10*time.Second, zk.WithLogInfo(false))
 	if err != nil {
 		t.Fatal(err)

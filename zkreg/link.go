@@ -183,8 +183,9 @@ func (l *link) SetReadDeadline(t time.Time) error {
 // heard reports whether anything has come since t.
 func (l *link) heard(t time.Time) bool { return l.last.Load() >= int64(t.Sub(epoch)) }
 
-// minSilence is less than any server is silent for while it lives.
-const minSilence = 50 * time.Millisecond
+// minSilence is less than any server is silent for while it lives: who is in a hurry must
+// not cost the others their connection.
+const minSilence = 250 * time.Millisecond
 
 // silent reports whether the link must be taken for dead: less than minSilence
 // is no time for a server to be silent, whatever the caller's deadline was.
