@@ -262,9 +262,9 @@ func (c *conn) close(ctx context.Context) (confirmed bool) {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		c.zk.Close() // waits a second for the answer, and
-		for range c.events {
-		} // its loop until that has come, or the link has ended
+		c.zk.Close()         // which asks, and waits a second for the answer
+		for range c.events { // until its loop has ended, with the answer or with the link
+		}
 	}()
 	if !up && link != nil {
 		_ = link.Close()
