@@ -46,7 +46,7 @@ var parted = []testCase{
 			near.set(e.again(), "at{member=none} x")
 		}
 	}},
-	{name: "isolated-at-start", promise: 34, needs: part | reach, run: func(e *env) {
+	{name: "isolated-at-start", promise: 34, needs: part | reach, verify: true, run: func(e *env) {
 		ttl := 5 * e.h.TTL // longer than a member waits for a leader
 		a := e.client(func(o *registry.Options) { o.TTL = ttl })
 		b := e.client()
@@ -65,7 +65,7 @@ var parted = []testCase{
 		if err := wait(ttl + e.again()); err != nil {
 			e.Errorf("Register: %v", err)
 		}
-		w.set(e.h.TTL, "x")
+		w.set(e.again(), "x")
 	}},
 	{name: "lagging-member", promise: 31, needs: part | reach, verify: true, run: func(e *env) {
 		a, b, c, d := e.client(e.long), e.client(), e.client(), e.client()
