@@ -14,6 +14,7 @@ import (
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/conformance"
 	"github.com/go-rollcall/registry/health"
+	"github.com/go-rollcall/registry/internal/memsuite"
 	"github.com/go-rollcall/registry/memreg"
 )
 
@@ -102,23 +103,9 @@ func (w *world) there(t *testing.T) string {
 
 // A healthy decorator changes nothing: the suite holds.
 func TestConformance(t *testing.T) {
-	conformance.Run(t, conformance.Harness{
-		TTL: 10 * time.Second, Slack: 50 * time.Millisecond, Virtual: true,
-		New: func(t *testing.T) func(*registry.Options) conformance.Client {
-			store := memreg.NewStore()
-			store.MinTTL, store.MaxTTL = 400*time.Millisecond, 10*time.Second
-			return func(opts *registry.Options) conformance.Client {
-				c := store.Conn()
-				return conformance.Client{
-					Registry: health.Registry(registry.New(c, opts), func(context.Context) error { return nil }, nil),
-					Cut:      c.Cut, Freeze: c.Freeze, DropReply: c.DropReply, Heal: c.Heal, Expire: c.Expire,
-					Deny: func(string) { c.Deny() }, Allow: func(string) { c.Allow() },
-					Plant: store.Plant, Remove: store.Remove,
-					Traffic: func() int { return c.Requests() + c.Records() },
-				}
-			}
-		},
-	})
+	conformance.Run(t, memsuite.Virtual(func(c *memreg.Conn, opts *registry.Options) registry.Registry {
+		return health.Registry(registry.New(c, opts), func(context.Context) error { return nil }, nil)
+	}))
 }
 
 func TestWithdrawnAndBack(t *testing.T) {

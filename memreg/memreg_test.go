@@ -2,62 +2,15 @@ package memreg_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/conformance"
+	"github.com/go-rollcall/registry/internal/memsuite"
 	"github.com/go-rollcall/registry/memreg"
 )
 
-func newStore() *memreg.Store {
-	store := memreg.NewStore()
-	store.MinTTL, store.MaxTTL = 400*time.Millisecond, 20*time.Second
-	return store
-}
+func open(c *memreg.Conn, opts *registry.Options) registry.Registry { return registry.New(c, opts) }
 
-func clients(store *memreg.Store) func(*registry.Options) conformance.Client {
-	return func(opts *registry.Options) conformance.Client {
-		c := store.Conn()
-		return conformance.Client{
-			Registry: registry.New(c, opts),
-			Cut:      c.Cut, Freeze: c.Freeze, DropReply: c.DropReply, Reach: c.Reach, Heal: c.Heal,
-			Expire: c.Expire,
-			Deny:   func(string) { c.Deny() }, Allow: func(string) { c.Allow() },
-			Plant: store.Plant, Remove: store.Remove,
-			Traffic: func() int { return c.Requests() + c.Records() },
-		}
-	}
-}
+func TestInRealTime(t *testing.T) { conformance.Run(t, memsuite.RealTime(open)) }
 
-// harness is one whose members take so long to elect a leader.
-func harness(election time.Duration) conformance.Harness {
-	return conformance.Harness{
-		Election: election,
-		New:      func(*testing.T) func(*registry.Options) conformance.Client { return clients(newStore()) },
-		Cluster: func(*testing.T) conformance.Cluster {
-			s := newStore()
-			return conformance.Cluster{
-				New: clients(s), Members: memreg.Members,
-				KillLeader: func() {
-					s.Stop()
-					time.AfterFunc(election, s.Start)
-				},
-				Stop: s.Stop, Start: s.Start, Pause: s.Pause, Isolate: s.Isolate, Reunite: s.Reunite, Save: s.Save,
-				PauseLeader: func() int { s.Isolate(0); return 0 }, // it has no other leader
-				Continue:    func() { s.Continue(); s.Reunite() },
-			}
-		},
-	}
-}
-
-func TestInRealTime(t *testing.T) {
-	h := harness(300 * time.Millisecond)
-	h.TTL, h.Slack = 2*time.Second, time.Second
-	conformance.Run(t, h)
-}
-
-func TestInBubbles(t *testing.T) {
-	h := harness(time.Second)
-	h.TTL, h.Slack, h.Virtual = 10*time.Second, 20*time.Millisecond, true
-	conformance.Run(t, h)
-}
+func TestInBubbles(t *testing.T) { conformance.Run(t, memsuite.Virtual(open)) }

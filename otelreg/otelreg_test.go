@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/conformance"
+	"github.com/go-rollcall/registry/internal/memsuite"
 	"github.com/go-rollcall/registry/memreg"
 	"github.com/go-rollcall/registry/otelreg"
 )
@@ -256,28 +257,14 @@ func TestConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conformance.Run(t, conformance.Harness{
-		TTL: 10 * time.Second, Slack: 20 * time.Millisecond, Virtual: true,
-		New: func(t *testing.T) func(*registry.Options) conformance.Client {
-			store := memreg.NewStore()
-			store.MinTTL, store.MaxTTL = 400*time.Millisecond, 10*time.Second
-			return func(opts *registry.Options) conformance.Client {
-				c := store.Conn()
-				o := *opts
-				o.Observe = func(e registry.Event) {
-					m.Observe(e)
-					if opts.Observe != nil {
-						opts.Observe(e)
-					}
-				}
-				return conformance.Client{
-					Registry: m.Registry(registry.New(c, &o)),
-					Cut:      c.Cut, Freeze: c.Freeze, DropReply: c.DropReply, Heal: c.Heal, Expire: c.Expire,
-					Deny: func(string) { c.Deny() }, Allow: func(string) { c.Allow() },
-					Plant: store.Plant, Remove: store.Remove,
-					Traffic: func() int { return c.Requests() + c.Records() },
-				}
+	conformance.Run(t, memsuite.Virtual(func(c *memreg.Conn, opts *registry.Options) registry.Registry {
+		o := *opts
+		o.Observe = func(e registry.Event) {
+			m.Observe(e)
+			if opts.Observe != nil {
+				opts.Observe(e)
 			}
-		},
-	})
+		}
+		return m.Registry(registry.New(c, &o))
+	}))
 }
