@@ -153,9 +153,9 @@ type Snapshot struct {
 
 	// Err is nil if the set is current. Otherwise Instances is the last set
 	// known to be good, and Err says why it is no longer confirmed: at once if
-	// the registry refuses, 2/3 TTL after it was last heard of if it does not
-	// answer, and one TTL after the link to it broke. An interruption that is
-	// over sooner is not shown. A set that is found empty after one that was
+	// the registry refuses, within 2/3 TTL of its last answer if it does not
+	// answer (5/6 TTL if it answers ever later), and one TTL after the link to
+	// it broke. An interruption that is over sooner is not shown. A set that is found empty after one that was
 	// shown is shown as empty MaxBackoff and TTL/2 later: until then those who
 	// were cut off as well register again.
 	Err error

@@ -75,16 +75,22 @@ func (w *watch) firstLook() time.Duration {
 // and returns why the attempt is to end: it is not, none comes, or nobody answers. So a
 // half-open link is noticed within 2/3 TTL, and a lost event within one. Where ctx ends
 // first it returns nil.
+//
+// The link's other news are a sign of life that lets an answer take up to TTL/3, but no
+// more: what follows it on the same link is as late. So nothing is shown as confirmed
+// that is older than 5/6 TTL, from one question to the end of the next.
 func (w *watch) verify(ctx context.Context, s *sink) error {
 	ttl := w.c.opts.TTL
-	for every := w.firstLook(); sleep(ctx, every); every = ttl / 2 {
+	asked := time.Now().Add(w.firstLook() - ttl/2)
+	for sleep(ctx, time.Until(asked.Add(ttl/2))) {
 		var doubted uint64 // how far the set was when its version was another for the first time
 		for doubts := 0; ; doubts++ {
 			w.mu.Lock()
 			version, resets, begun := w.version, w.resets, s.begun
 			heard := time.Until(w.confirmed.Add(ttl * 2 / 3))
 			w.mu.Unlock()
-			call, done := context.WithTimeout(ctx, max(ttl/6, heard))
+			asked = time.Now()
+			call, done := context.WithTimeout(ctx, min(max(ttl/6, heard), ttl/3))
 			same, err := w.c.b.Current(call, w.service, version)
 			done()
 			if errors.Is(err, context.DeadlineExceeded) {

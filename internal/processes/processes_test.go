@@ -59,13 +59,14 @@ func TestProcesses(t *testing.T) {
 // then the client asks the dead server now and then, and the next one.
 func killed(w *world, t, owner *testing.T) {
 	w.all(t, slack)
+	begin := time.Now()
 	w.serves[0].Kill()
 	dead := time.Now()
 	gone := w.seen.until(t, w.dmax+slack, w.without(0)...)
 	w.mustGo(t, gone.at.Sub(dead))
-	w.mustAvoid(t, dead, gone.at)
+	w.mustAvoid(t, begin, dead, gone.at)
 
-	begin := time.Now()
+	begin = time.Now()
 	w.serve(t, owner, 0)
 	there := w.seen.until(t, slack, w.addrs...)
 	measured.Duration(t, "started again, then seen after", "start of the process + 3R", there.at.Sub(begin))
@@ -81,29 +82,29 @@ func (w *world) mustGo(t *testing.T, took time.Duration) {
 	}
 }
 
-// mustAvoid checks requests of which the server 0 was asked some, and did not answer
-// from a moment on, until its record was gone: each has found another within one
-// dial timeout. Once it was gone, no more do.
-func (w *world) mustAvoid(t *testing.T, from, gone time.Time) {
+// mustAvoid checks all requests since begin. The server 0 was stopped then, does not
+// answer what began after from, and is asked now and then until its record is gone: each
+// request has found another within one dial timeout.
+func (w *world) mustAvoid(t *testing.T, begin, from, gone time.Time) {
 	t.Helper()
 	const delivery = 100 * time.Millisecond // to another watcher than ours
-	lines := w.get.since(t, from, 10)
-	lines = append(lines[:len(lines):len(lines)], w.get.since(t, gone.Add(delivery), 50)...)
+	w.get.since(t, gone.Add(delivery), 50) // by then, what began before has ended
+	lines := w.get.since(t, begin, 50)
 	var slowest, last time.Duration
 	vain := 0
 	for _, r := range lines {
 		if r.Addr == w.addrs[0] && r.Start.Before(gone) && r.Start.Sub(from) > slack/10 {
 			t.Errorf("request %d was answered by %s, which does not run", r.Request, r.Addr)
 		}
-		if !r.asked(w.addrs[0]) {
-			continue
-		}
-		if r.Start.After(gone.Add(delivery + slack)) {
+		if r.asked(w.addrs[0]) && r.Start.After(gone.Add(delivery+slack)) {
 			t.Errorf("request %d went to %s %v after its record was gone", r.Request, w.addrs[0], r.Start.Sub(gone))
+		}
+		if !r.failedAt(w.addrs[0]) {
+			continue
 		}
 		vain++
 		slowest = max(slowest, r.took())
-		last = max(last, r.Start.Sub(from))
+		last = max(last, r.Start.Sub(from)) // the first may have begun before it
 	}
 	if vain == 0 {
 		t.Errorf("of %d requests none went to the dead server: this has shown nothing", len(lines))
@@ -156,11 +157,12 @@ func stoppedBriefly(w *world, t, _ *testing.T) {
 // stoppedForLong: it is taken for dead, and is back when it goes on.
 func stoppedForLong(w *world, t, _ *testing.T) {
 	w.all(t, slack)
+	begin := time.Now()
 	w.serves[0].Pause(t)
 	dead := time.Now()
 	gone := w.seen.until(t, w.dmax+slack, w.without(0)...)
 	w.mustGo(t, gone.at.Sub(dead))
-	w.mustAvoid(t, dead, gone.at)
+	w.mustAvoid(t, begin, dead, gone.at)
 
 	w.seen.quiet(ttl)
 	w.serves[0].Continue(t)
