@@ -26,6 +26,45 @@ func register(t *testing.T, reg registry.Registry, i int) registry.Registration 
 	return r
 }
 
+// TestMetadataIsTheCallers: what a call was given, and what Instance returns, may be changed
+// afterwards, and nothing that is announced changes with it, nor when it is announced again.
+func TestMetadataIsTheCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := memreg.NewStore().Conn()
+		reg := registry.New(conn, quiet)
+		defer reg.Close()
+		in := instance(0)
+		in.Meta = map[string]string{"by": "register"}
+		r, err := reg.Register(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(want string) {
+			t.Helper()
+			if got := r.Instance().Meta["by"]; got != want {
+				t.Errorf("Instance says %q, want %q", got, want)
+			}
+			conn.Expire() // so that it is written again
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			list, err := reg.Lookup(t.Context(), "svc")
+			if err != nil || len(list) != 1 || list[0].Meta["by"] != want {
+				t.Errorf("announced is %v (%v), want %q", list, err, want)
+			}
+		}
+		in.Meta["by"] = "nobody"
+		check("register")
+		r.Instance().Meta["by"] = "nobody"
+		check("register")
+		meta := map[string]string{"by": "update"}
+		if err := r.Update(t.Context(), meta); err != nil {
+			t.Fatal(err)
+		}
+		meta["by"] = "nobody"
+		check("update")
+	})
+}
+
 // What piles up while a write is under way goes out together.
 func TestBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,8 +43,10 @@ func (s *story) Write(p []byte) (int, error) {
 }
 
 // lines returns what was logged so far, and begins anew. An empty set that is held
-// back is left out: it is chance whether a reader is back before the others.
+// back is left out: it is chance whether a reader is back before the others. What is
+// logged is so after what it tells of can be seen.
 func (s *story) lines() []string {
+	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lines := strings.Split(strings.TrimSuffix(s.b.String(), "\n"), "\n")

@@ -2,9 +2,7 @@ package registry
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"maps"
 	"time"
 )
 
@@ -14,11 +12,11 @@ import (
 type registration struct {
 	k *keeper
 	key
+	addr  string
 	owner string // tells this registration from all others, through its sessions
 	done  chan struct{}
 
-	in        Instance
-	value     []byte
+	value     []byte // as announced, or about to be
 	confirmed bool   // the registry has held it: it no longer takes over from others
 	err       error  // why it ended; nil while it is wanted
 	gone      uint64 // the wish that withdrew it; 0: not withdrawn
@@ -27,7 +25,7 @@ type registration struct {
 }
 
 func (k *keeper) register(ctx context.Context, in Instance) (*registration, error) {
-	r := &registration{k: k, key: key{in.Service, in.ID}, owner: rand.Text(), done: make(chan struct{}), in: in}
+	r := &registration{k: k, key: key{in.Service, in.ID}, addr: in.Addr, owner: newOwner(), done: make(chan struct{})}
 	var err error
 	if r.value, err = encode(in, r.owner); err != nil {
 		return nil, err
@@ -125,7 +123,7 @@ func (r *registration) Deregister(ctx context.Context) error {
 }
 
 func (r *registration) Update(ctx context.Context, meta map[string]string) error {
-	return r.k.c.wrap("update", r.service, r.id, r.update(ctx, maps.Clone(meta)))
+	return r.k.c.wrap("update", r.service, r.id, r.update(ctx, meta))
 }
 
 func (r *registration) update(ctx context.Context, meta map[string]string) error {
@@ -138,14 +136,12 @@ func (r *registration) update(ctx context.Context, meta map[string]string) error
 		k.mu.Unlock()
 		return r.err
 	}
-	in := r.in
-	in.Meta = meta
-	value, err := encode(in, r.owner)
+	value, err := encode(Instance{Addr: r.addr, Meta: meta}, r.owner)
 	if err != nil {
 		k.mu.Unlock()
 		return err
 	}
-	r.in, r.value = in, value
+	r.value = value
 	e := k.entries[r.key]
 	w := k.wish(e)
 	k.mu.Unlock()
@@ -159,9 +155,9 @@ func (r *registration) update(ctx context.Context, meta map[string]string) error
 
 func (r *registration) Instance() Instance {
 	r.k.mu.Lock()
-	defer r.k.mu.Unlock()
-	in := r.in
-	in.Meta = maps.Clone(in.Meta)
+	value := r.value
+	r.k.mu.Unlock()
+	in, _ := decode(r.service, r.id, value) // what encode has made is sound
 	return in
 }
 

@@ -88,7 +88,7 @@ func (w *world) mustGo(t *testing.T, took time.Duration) {
 func (w *world) mustAvoid(t *testing.T, begin, from, gone time.Time) {
 	t.Helper()
 	const delivery = 100 * time.Millisecond // to another watcher than ours
-	w.get.since(t, gone.Add(delivery), 50) // by then, what began before has ended
+	w.get.since(t, gone.Add(delivery), 50)  // by then, what began before has ended
 	lines := w.get.since(t, begin, 50)
 	var slowest, last time.Duration
 	vain := 0
