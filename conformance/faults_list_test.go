@@ -39,8 +39,8 @@ var faults = []fault{
 		{"set.go", "	if _, shown := search(w.snap.Instances, id); shown {\n", "	if _, shown := search(w.snap.Instances, id); shown && false {\n"},
 	}},
 	{"registration again with the metadata of old", bubbles, "session-killed", []edit{
-		{"registration.go", "	value     []byte\n", "	value     []byte\n	old []byte\n"},
-		{"registration.go", "	r.in, r.value = in, value\n", "	r.old = r.value\n	r.in, r.value = in, value\n"},
+		{"registration.go", "	value     []byte // as announced", "	old []byte\n	value     []byte // as announced"},
+		{"registration.go", "	r.value = value\n", "	r.old = r.value\n	r.value = value\n"},
 		{"session.go", "		if e.want.confirmed {\n			again++\n", "		if e.want.confirmed {\n			again++\n			if e.want.old != nil {\n				e.want.value = e.want.old\n			}\n"},
 	}},
 	{"what was deregistered comes back with the next session", bubbles, "withdrawn-stays-withdrawn", []edit{
@@ -212,7 +212,7 @@ var faults = []fault{
 		{"session.go", "			e.left = errUnended\n", "			e.left = nil\n"},
 	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
-		{"verify.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
+		{"verify.go", "min(max(ttl/6, heard), ttl/3))\n", "max(10*ttl, heard))\n"},
 	}},
 	// In etcdreg, on a real server.
 	{"a prefix with which other names begin as well", etcd, "other-services", []edit{
@@ -255,7 +255,7 @@ var faults = []fault{
 		{"etcdreg/write.go", "Records: 120", "Records: 140"},
 	}},
 	{"a link that nobody gives up", etcd, "half-open", []edit{
-		{"verify.go", "max(ttl/6, heard))\n", "max(10*ttl, heard))\n"},
+		{"verify.go", "min(max(ttl/6, heard), ttl/3))\n", "max(10*ttl, heard))\n"},
 	}},
 	// In consulreg, on a real server.
 	{"a lock delay left at its default", consul, "expired-is-free", []edit{
