@@ -41,7 +41,7 @@ var encoders = sync.Pool{New: func() any {
 
 // newOwner returns a name that no other registration has, in any process: 128 bits. It is
 // no secret, so that the runtime's own generator, which each process seeds from the
-// system's, will do: it takes a tenth of the time.
+// system's, will do: it takes a third of the time.
 func newOwner() string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], rand.Uint64())

@@ -22,7 +22,7 @@ func TestGuardOfMany(t *testing.T) {
 	root, service := "/"+t.Name(), strings.Repeat("s", 128)
 	id := func(i int) string { return fmt.Sprintf("%0128d", i) }
 
-	again := make(chan registry.Event, 2)
+	again := make(chan registry.Event, 8)
 	observe := func(ev registry.Event) {
 		if ev.ID == id(n/2) && ev.Kind != registry.Retrying {
 			again <- ev
@@ -44,17 +44,17 @@ func TestGuardOfMany(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	<-again // it is written
-
-	e.Admin(t).Delete(t, root+"/"+service+"/"+id(n/2))
-	for _, want := range []registry.EventKind{registry.RecordLost, registry.RecordWritten} {
+	for i, want := range []registry.EventKind{registry.RecordWritten, registry.RecordLost, registry.RecordWritten} {
 		select {
 		case ev := <-again:
 			if ev.Kind != want {
-				t.Errorf("got %v, want %v", ev.Kind, want)
+				t.Errorf("event %d is %v, want %v", i, ev.Kind, want)
 			}
 		case <-ctx.Done():
-			t.Fatalf("somebody deleted the record, and there was no %v", want)
+			t.Fatalf("event %d, which is to be %v, did not come", i, want)
+		}
+		if i == 0 {
+			e.Admin(t).Delete(t, root+"/"+service+"/"+id(n/2))
 		}
 	}
 }
