@@ -18,7 +18,6 @@ type entry struct {
 	written uint64        // of the newest wish that the registry has confirmed
 	held    bool          // the session holds a record of want
 	there   bool          // the registry may hold a record on our account
-	left    error         // why it may hold one of an earlier session, too
 	queued  bool          // in ready or later
 	due     time.Time
 	pause   backoff
@@ -63,16 +62,17 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 		}
 		if r != nil {
 			r.confirmed = true
-			e.left = nil // it was written over
+			delete(k.left, e.key) // it was written over
 		} else if e.was != nil {
-			e.was.unsure = e.left
+			e.was.unsure = k.left[e.key]
 		}
-		e.tell(gen, e.left)
+		e.tell(gen, k.left[e.key])
 		if r == nil && e.want == nil {
 			delete(k.entries, e.key)
 		}
 	case errors.Is(err, ErrSuperseded):
 		e.last, e.there = nil, false
+		delete(k.left, e.key) // it is another's
 		if e.want == r {
 			if e.held {
 				k.tell(Event{Kind: RecordLost, Service: e.service, ID: e.id, Err: err})

@@ -19,16 +19,18 @@ type keeper struct {
 
 	mu      logMutex
 	entries map[key]*entry
-	ready   []*entry // to be written now
-	later   []*entry // to be written when they are due
-	gen     uint64   // the newest wish of any entry
+	left    map[key]error // why a session that is over may have left a record
+	ready   []*entry      // to be written now
+	later   []*entry      // to be written when they are due
+	gen     uint64        // the newest wish of any entry
 
 	ttl     time.Duration           // granted to the session
+	since   time.Time               // when it was opened
 	proven  time.Time               // until when the session is alive for certain
 	doubt   error                   // why the newest renewal failed, or why there is no session
 	away    bool                    // it is known that no session can be had
 	abandon context.CancelCauseFunc // ends the session under way; nil if there is none
-	ended   error                   // set by close: what the last session answered
+	ended   error                   // set by close: why something may not be withdrawn
 	news    news
 }
 
@@ -40,7 +42,7 @@ var (
 )
 
 func newKeeper(c *core) *keeper {
-	return &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, ttl: c.opts.TTL}
+	return &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, left: map[key]error{}, ttl: c.opts.TTL}
 }
 
 // wish records that e is wanted otherwise than before. k.mu is held.
@@ -91,15 +93,16 @@ func (k *keeper) close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, e := range k.entries {
-		k.ended = orElse(k.ended, e.left)
-	}
-	for _, e := range k.entries {
+		unsure := orElse(k.ended, k.left[e.key])
 		if e.want != nil {
-			e.want.unsure = k.ended
+			e.want.unsure = unsure
 		} else {
-			e.was.unsure = k.ended
+			e.was.unsure = unsure
 		}
 		k.finish(e, ErrClosed)
+	}
+	for _, err := range k.left {
+		k.ended = orElse(k.ended, err)
 	}
 	return k.ended
 }

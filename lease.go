@@ -43,6 +43,11 @@ func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
 		k.mu.say(slog.LevelInfo, "registry: session confirmed again", "registrations", k.registered(), "after", k.lasted())
 	}
 	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil
+	if time.Since(k.since) > 3*ttl {
+		// A registry that has kept this session for so long has been there for long enough
+		// to drop what an earlier one has left, which takes two TTLs at most.
+		clear(k.left)
+	}
 }
 
 func (k *keeper) doubted(err error) {

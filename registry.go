@@ -84,9 +84,9 @@ type Registry interface {
 	// Close withdraws every registration, ends every watch and every waiting
 	// call with ErrClosed, closes the backend, and returns when the last
 	// goroutine of the Registry has ended, at most one TTL later (but 1 s if that is
-	// less, and 30 s if it is more). An error
-	// means that the withdrawal is unconfirmed: the records then go when the
-	// session runs out. Closing again returns the same.
+	// less, and 30 s if it is more). An error means that the withdrawal is unconfirmed,
+	// or that an earlier one still is, of a Deregister or a Register that failed: the
+	// records then go when their session runs out. Closing again returns the same.
 	Close() error
 }
 

@@ -113,9 +113,9 @@ func (k *keeper) unheld(s Session, why, closed error) {
 			k.tell(Event{Kind: RecordLost, Service: e.service, ID: e.id, Err: why})
 		}
 		if e.there && closed != nil {
-			e.left = errUnended
+			k.left[e.key] = errUnended
 			if errors.Is(why, errAbandoned) {
-				e.left = errAbandoned
+				k.left[e.key] = errAbandoned
 			}
 		}
 		e.held, e.there, e.last, e.wrong = false, false, nil, time.Time{}
@@ -183,6 +183,7 @@ func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFun
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())
+	k.since = time.Now()
 	level := slog.LevelDebug
 	if k.away {
 		level = slog.LevelInfo

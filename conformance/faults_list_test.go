@@ -20,7 +20,7 @@ var faults = []fault{
 		{"watch.go", "		if w.troubled(err) {\n", "		if w.troubled(err) || pause.d == MaxBackoff {\n"},
 	}},
 	{"a TTL that nobody is told", bubbles, "effective-ttl", []edit{
-		{"keeper.go", "entries: map[key]*entry{}, ttl: c.opts.TTL}", "entries: map[key]*entry{}}"},
+		{"keeper.go", "left: map[key]error{}, ttl: c.opts.TTL}", "left: map[key]error{}}"},
 		{"session.go", "	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())\n", "	k.proven = sent.Add(s.TTL())\n"},
 	}},
 	{"the older registration of the same Registry is not told", bubbles, "newest-wins-in-one-registry", []edit{
@@ -31,6 +31,9 @@ var faults = []fault{
 	}},
 	{"Close says that all is withdrawn, whatever the registry said", bubbles, "close-in-outage", []edit{
 		{"session.go", "		k.ended = closed\n", ""},
+	}},
+	{"a withdrawal in vain is forgotten with its session", bubbles, "close-after-an-outage", []edit{
+		{"keeper.go", "	for _, err := range k.left {\n		k.ended = orElse(k.ended, err)\n	}\n", ""},
 	}},
 	{"a bad name is sent", bubbles, "bad-input", []edit{
 		{"core.go", "	if err := checkName(\"service\", service, false); err != nil {\n		return nil, c.wrap(\"lookup\"", "	if err := error(nil); err != nil {\n		return nil, c.wrap(\"lookup\""},
@@ -209,7 +212,7 @@ var faults = []fault{
 		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
 	}},
 	{"a session taken for lost confirms what was withdrawn", zookeeper, "withdrawn-while-servers-are-away", []edit{
-		{"session.go", "			e.left = errUnended\n", "			e.left = nil\n"},
+		{"session.go", "			k.left[e.key] = errUnended\n", "			delete(k.left, e.key)\n"},
 	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
 		{"verify.go", "min(max(ttl/6, heard), ttl/3))\n", "max(10*ttl, heard))\n"},

@@ -79,6 +79,24 @@ var whole = []testCase{
 			w.set(e.h.Dmax, "")
 		}
 	}},
+	{name: "close-after-an-outage", promise: 41, needs: link, run: func(e *env) {
+		a, b := e.client(e.long), e.client()
+		w := e.watch(b)
+		r := e.register(a, "x")
+		w.set(e.h.TTL, "x")
+		a.Cut()
+		ctx, cancel := context.WithTimeout(e.Context(), e.h.TTL/8)
+		defer cancel()
+		if err := r.Deregister(ctx); err == nil {
+			e.Errorf("Deregister in an outage says that the withdrawal is confirmed")
+		}
+		w.quiet(e.h.TTL / 2) // the session is given up, and nobody has ended it
+		a.Heal()
+		err := a.Registry.Close()
+		if got := e.lookup(b); err == nil && got != "" {
+			e.Errorf("Close says that all is withdrawn, and there is [%s]", got)
+		}
+	}},
 	{name: "no-leaks", promise: 41, serial: true, run: func(e *env) {
 		b := e.client()
 		w := e.watch(b)

@@ -193,9 +193,10 @@ func (r *run) tidy() {
 	}
 }
 
-// leave closes all clients, after which nothing of them may be left.
+// leave closes all clients, after which nothing of them may be left. It waits for as long as
+// what was withdrawn without an answer is unconfirmed.
 func (r *run) leave() {
-	failed := r.ctx.Err() != nil
+	failed := !r.wait(4 * r.w.ttl)
 	for _, c := range r.clients {
 		if err := c.close(); err != nil && !failed {
 			r.violated("client %d: Close, with nothing wrong: %v", c.n, err)
