@@ -27,9 +27,9 @@ CHAOS = internal/chaos
 
 # The tests come last, so that their summary closes the output. One package at a time:
 # what is timed is not to be starved by what runs beside it. But the suites of the three
-# servers, which mostly wait, come two at a time. A skip, which go test does not even
-# name, is a failure where all that the tests need is there.
-SUITES = ./zkreg ./etcdreg ./consulreg
+# servers, which mostly wait, come two at a time, the longest first. A skip, which go
+# test does not even name, is a failure where all that the tests need is there.
+SUITES = ./consulreg ./etcdreg ./zkreg
 NO_SKIP = test $$TESTS_SKIPPED = 0 || test x$$REGISTRY_TEST_ZK$$REGISTRY_TEST_ETCD$$REGISTRY_TEST_CONSUL != x || \
 	{ echo FAIL: $$TESTS_SKIPPED skipped; exit 1; }
 GOTESTSUM = tools/gotestsum.mod gotestsum --format standard-quiet --post-run-command 'sh -c "$(NO_SKIP)"' --
