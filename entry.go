@@ -13,7 +13,6 @@ type key struct{ service, id string }
 type entry struct {
 	key
 	want    *registration // nil: withdrawn
-	was     *registration // the one that was withdrawn
 	gen     uint64        // of the newest wish
 	written uint64        // of the newest wish that the registry has confirmed
 	held    bool          // the session holds a record of want
@@ -45,6 +44,19 @@ func (e *entry) tell(gen uint64, err error) {
 	e.waiters = rest
 }
 
+// A leftover is a record that a session may have left that is over: nobody has said.
+type leftover struct {
+	written uint64 // the newest wish that was confirmed: what was withdrawn by then is gone
+	why     error
+}
+
+// leave notes that the record of e may be there, until it is written over. k.mu is held.
+func (k *keeper) leave(e *entry, why error) {
+	if _, known := k.left[e.key]; !known {
+		k.left[e.key] = leftover{e.written, why}
+	}
+}
+
 // settle notes the outcome of writing e as r wanted it (nil: deleting it) at
 // gen. k.mu is held.
 func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
@@ -63,10 +75,8 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 		if r != nil {
 			r.confirmed = true
 			delete(k.left, e.key) // it was written over
-		} else if e.was != nil {
-			e.was.unsure = k.left[e.key]
 		}
-		e.tell(gen, k.left[e.key])
+		e.tell(gen, k.left[e.key].why)
 		if r == nil && e.want == nil {
 			delete(k.entries, e.key)
 		}
@@ -86,7 +96,7 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 		case e.want != r: // it is about to be written otherwise
 		case r != nil && !r.confirmed:
 			r.end(err)
-			e.want, e.was, e.last = nil, r, nil
+			e.want, e.last = nil, nil
 			if e.there {
 				k.wish(e) // nothing stays registered
 			} else {

@@ -19,10 +19,10 @@ type keeper struct {
 
 	mu      logMutex
 	entries map[key]*entry
-	left    map[key]error // why a session that is over may have left a record
-	ready   []*entry      // to be written now
-	later   []*entry      // to be written when they are due
-	gen     uint64        // the newest wish of any entry
+	left    map[key]leftover // by sessions that are over
+	ready   []*entry         // to be written now
+	later   []*entry         // to be written when they are due
+	gen     uint64           // the newest wish of any entry
 
 	ttl     time.Duration           // granted to the session
 	since   time.Time               // when it was opened
@@ -42,7 +42,7 @@ var (
 )
 
 func newKeeper(c *core) *keeper {
-	return &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, left: map[key]error{}, ttl: c.opts.TTL}
+	return &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, left: map[key]leftover{}, ttl: c.opts.TTL}
 }
 
 // wish records that e is wanted otherwise than before. k.mu is held.
@@ -93,16 +93,17 @@ func (k *keeper) close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, e := range k.entries {
-		unsure := orElse(k.ended, k.left[e.key])
 		if e.want != nil {
-			e.want.unsure = unsure
-		} else {
-			e.was.unsure = unsure
+			k.gen++
+			e.want.gone = k.gen
+		}
+		if k.ended != nil {
+			k.leave(e, k.ended)
 		}
 		k.finish(e, ErrClosed)
 	}
-	for _, err := range k.left {
-		k.ended = orElse(k.ended, err)
+	for _, left := range k.left {
+		k.ended = orElse(k.ended, left.why)
 	}
 	return k.ended
 }

@@ -19,9 +19,7 @@ type registration struct {
 	value     []byte // as announced, or about to be
 	confirmed bool   // the registry has held it: it no longer takes over from others
 	err       error  // why it ended; nil while it is wanted
-	gone      uint64 // the wish that withdrew it; 0: not withdrawn
-	entry     *entry // of that wish
-	unsure    error  // why it will not be known whether the record is gone
+	gone      uint64 // the wish that withdrew or replaced it; 0: none
 }
 
 func (k *keeper) register(ctx context.Context, in Instance) (*registration, error) {
@@ -37,18 +35,19 @@ func (k *keeper) register(ctx context.Context, in Instance) (*registration, erro
 	}
 	e := k.entries[r.key]
 	if e == nil {
-		e = &entry{key: r.key}
+		e = &entry{key: r.key, written: k.gen}
 		k.entries[r.key] = e
 	}
 	if e.want != nil {
 		e.want.end(ErrSuperseded)
+		e.want.gone = k.gen + 1 // the wish of r
 	}
 	e.want, e.held = r, false
 	w := k.wish(e)
 	k.start()
 	k.mu.Unlock()
 	if err := k.wait(ctx, e, w); err != nil {
-		_, _, _ = k.withdraw(r)
+		k.withdraw(r)
 		k.giveUp()
 		return nil, err
 	}
@@ -68,28 +67,34 @@ func (r *registration) end(why error) {
 	}
 }
 
-// withdraw makes r unwanted, and returns what to wait for, if anything.
-func (k *keeper) withdraw(r *registration) (e *entry, w waiter, wait bool) {
+// withdraw makes r unwanted, and returns what to wait for: a wish of e, or what is known
+// already if e is nil.
+func (k *keeper) withdraw(r *registration) (e *entry, w waiter) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e = k.entries[r.key]
 	switch {
 	case e != nil && e.want == r:
-		e.want, e.was, e.held = nil, r, false
+		e.want, e.held = nil, false
 		r.end(ErrClosed)
+		w = k.wish(e)
+		r.gone = w.gen
 		if k.abandon == nil { // no session, no record
 			k.settle(e, nil, e.gen, nil)
-			return nil, waiter{}, false
 		}
-		w = k.wish(e)
-		r.gone, r.entry = w.gen, e
-		return e, w, true
-	case e != nil && e == r.entry && e.written < r.gone: // else it is confirmed, and e is another's
+		return e, w
+	case e != nil && e.written < r.gone:
 		w = waiter{r.gone, make(chan error, 1)}
 		e.waiters = append(e.waiters, w)
-		return e, w, true
+		return e, w
 	}
-	return nil, waiter{}, false
+	w = waiter{r.gone, make(chan error, 1)}
+	var why error
+	if left := k.left[r.key]; left.written < r.gone {
+		why = left.why
+	}
+	w.ch <- why
+	return nil, w
 }
 
 // giveUp ends the session if there is nothing in it that anybody wants, so that
@@ -109,14 +114,9 @@ func (k *keeper) giveUp() {
 }
 
 func (r *registration) Deregister(ctx context.Context) error {
-	e, w, wait := r.k.withdraw(r)
-	if !wait {
-		r.k.mu.Lock()
-		defer r.k.mu.Unlock()
-		return r.k.c.wrap("deregister", r.service, r.id, r.unsure)
-	}
+	e, w := r.k.withdraw(r)
 	err := r.k.wait(ctx, e, w)
-	if err != nil {
+	if err != nil && e != nil {
 		r.k.giveUp()
 	}
 	return r.k.c.wrap("deregister", r.service, r.id, err)

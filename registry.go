@@ -104,7 +104,8 @@ type Registration interface {
 	Update(ctx context.Context, meta map[string]string) error
 
 	// Deregister withdraws the instance and returns once the registry has
-	// confirmed that it is gone. It is idempotent. An error means that this is
+	// confirmed that it is gone; where a newer one of the same Registry has replaced
+	// it, that this one is written. It is idempotent. An error means that this is
 	// unconfirmed, never that the instance is still wanted: it is not written
 	// again, and the record goes at the latest when its session ends.
 	Deregister(ctx context.Context) error

@@ -112,11 +112,12 @@ func (k *keeper) unheld(s Session, why, closed error) {
 		if e.held {
 			k.tell(Event{Kind: RecordLost, Service: e.service, ID: e.id, Err: why})
 		}
-		if e.there && closed != nil {
-			k.left[e.key] = errUnended
-			if errors.Is(why, errAbandoned) {
-				k.left[e.key] = errAbandoned
-			}
+		switch {
+		case !e.there || closed == nil:
+		case errors.Is(why, errAbandoned):
+			k.leave(e, errAbandoned)
+		default:
+			k.leave(e, errUnended)
 		}
 		e.held, e.there, e.last, e.wrong = false, false, nil, time.Time{}
 		if e.want != nil {

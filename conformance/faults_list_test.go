@@ -7,7 +7,7 @@ var faults = []fault{
 		{"session.go", "\t\tk.enqueue(e)\n\t}\n", "\t\tif !e.want.confirmed {\n\t\t\tk.enqueue(e)\n\t\t}\n\t}\n"},
 	}},
 	{"Register returns before anything is written", bubbles, "register-is-visible", []edit{
-		{"registration.go", "	if err := k.wait(ctx, e, w); err != nil {\n		_, _, _", "	if _, err := w, error(nil); err != nil {\n		_, _, _"},
+		{"registration.go", "	if err := k.wait(ctx, e, w); err != nil {\n		k.withdraw", "	if _, err := w, error(nil); err != nil {\n		k.withdraw"},
 	}},
 	{"a break that readers are told of at once", bubbles, "short-break", []edit{
 		{"watch.go", "w.later(&w.shown, w.c.opts.TTL,", "w.later(&w.shown, 1,"},
@@ -20,20 +20,20 @@ var faults = []fault{
 		{"watch.go", "		if w.troubled(err) {\n", "		if w.troubled(err) || pause.d == MaxBackoff {\n"},
 	}},
 	{"a TTL that nobody is told", bubbles, "effective-ttl", []edit{
-		{"keeper.go", "left: map[key]error{}, ttl: c.opts.TTL}", "left: map[key]error{}}"},
+		{"keeper.go", "left: map[key]leftover{}, ttl: c.opts.TTL}", "left: map[key]leftover{}}"},
 		{"session.go", "	k.ttl, k.proven = s.TTL(), sent.Add(s.TTL())\n", "	k.proven = sent.Add(s.TTL())\n"},
 	}},
 	{"the older registration of the same Registry is not told", bubbles, "newest-wins-in-one-registry", []edit{
-		{"registration.go", "	if e.want != nil {\n		e.want.end(ErrSuperseded)\n	}\n", ""},
+		{"registration.go", "		e.want.end(ErrSuperseded)\n", ""},
 	}},
 	{"a withdrawal that failed is taken back", bubbles, "deregister-in-outage", []edit{
-		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	if err != nil {\n		r.k.mu.Lock()\n		e.want = r\n		r.k.mu.Unlock()\n	}\n"},
+		{"registration.go", "	if err != nil && e != nil {\n		r.k.giveUp()\n	}\n", "	if err != nil {\n		r.k.mu.Lock()\n		e.want = r\n		r.k.mu.Unlock()\n	}\n"},
 	}},
 	{"Close says that all is withdrawn, whatever the registry said", bubbles, "close-in-outage", []edit{
 		{"session.go", "		k.ended = closed\n", ""},
 	}},
 	{"a withdrawal in vain is forgotten with its session", bubbles, "close-after-an-outage", []edit{
-		{"keeper.go", "	for _, err := range k.left {\n		k.ended = orElse(k.ended, err)\n	}\n", ""},
+		{"keeper.go", "	for _, left := range k.left {\n		k.ended = orElse(k.ended, left.why)\n	}\n", ""},
 	}},
 	{"a bad name is sent", bubbles, "bad-input", []edit{
 		{"core.go", "	if err := checkName(\"service\", service, false); err != nil {\n		return nil, c.wrap(\"lookup\"", "	if err := error(nil); err != nil {\n		return nil, c.wrap(\"lookup\""},
@@ -48,6 +48,8 @@ var faults = []fault{
 	}},
 	{"what was deregistered comes back with the next session", bubbles, "withdrawn-stays-withdrawn", []edit{
 		{"entry.go", "		if r == nil && e.want == nil {\n			delete(k.entries, e.key)\n		}\n", ""},
+		{"entry.go", "	want    *registration // nil: withdrawn\n", "	want    *registration // nil: withdrawn\n	was     *registration\n"},
+		{"registration.go", "		e.want, e.held = nil, false\n", "		e.want, e.was, e.held = nil, r, false\n"},
 		{"session.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
 	}},
 	{"every reconnect deletes and creates", bubbles, "one-lost-renewal", []edit{
@@ -75,13 +77,13 @@ var faults = []fault{
 	}},
 	{"Deregister of one ends its siblings", bubbles, "siblings", []edit{
 		{"session.go", "		if errors.Is(why, errAbandoned) {\n			continue\n		}\n", ""},
-		{"registration.go", "	if err != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
+		{"registration.go", "	if err != nil && e != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
 	}},
 	{"pauses without jitter", bubbles, "many-come-back-together", []edit{
 		{"backoff.go", "	return b.d/2 + rand.N(b.d/2)\n", "	return b.d\n"},
 	}},
 	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{
-		{"registration.go", "		_, _, _ = k.withdraw(r)\n		k.giveUp()\n", ""},
+		{"registration.go", "		k.withdraw(r)\n		k.giveUp()\n", ""},
 	}},
 	{"Close leaves the session to run out", bubbles, "close", []edit{
 		{"session.go", "		err = s.Close(end)\n", "		err = end.Err()\n"},
@@ -212,7 +214,7 @@ var faults = []fault{
 		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
 	}},
 	{"a session taken for lost confirms what was withdrawn", zookeeper, "withdrawn-while-servers-are-away", []edit{
-		{"session.go", "			k.left[e.key] = errUnended\n", "			delete(k.left, e.key)\n"},
+		{"session.go", "			k.leave(e, errUnended)\n", ""},
 	}},
 	{"a dead link that is waited for", zookeeper, "half-open", []edit{
 		{"verify.go", "min(max(ttl/6, heard), ttl/3))\n", "max(10*ttl, heard))\n"},

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,4 +52,44 @@ func TestCloseAfterWithdrawalInVain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDeregisterOfTheReplaced: a registration that a newer one of its own Registry has
+// replaced is gone when the newer one was written over it, and not as soon as that begins.
+func TestDeregisterOfTheReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, quiet)
+		defer reg.Close()
+		old := register(t, reg, 1)
+		deregister := func(when string, confirmed bool) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := old.Deregister(ctx); (err == nil) != confirmed {
+				t.Errorf("%s: Deregister of the old one: %v; want it confirmed: %v", when, err, confirmed)
+			}
+		}
+		link.Cut()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var newer sync.WaitGroup
+		newer.Go(func() {
+			if _, err := reg.Register(ctx, old.Instance()); err == nil {
+				t.Error("registered, while the link was cut")
+			}
+		})
+		synctest.Wait()
+		deregister("while the newer one waits", false)
+		newer.Wait()
+		deregister("when the newer one has failed", false)
+		time.Sleep(time.Minute)
+		deregister("when the session was given up", false)
+		link.Heal()
+		r := register(t, reg, 1)
+		deregister("when another was written over it", true)
+		if r.Err() != nil {
+			t.Errorf("the newest, after a Deregister of the old one: %v", r.Err())
+		}
+	})
 }
