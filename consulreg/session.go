@@ -84,16 +84,22 @@ func (s *session) Renew(ctx context.Context) error {
 
 // unknown returns why a session was not renewed that the server did not know.
 func (s *session) unknown(ctx context.Context) error {
-	entry, _, err := ask(s.b, func() (*api.SessionEntry, *api.QueryMeta, error) {
-		return s.b.client.Session().Info(s.id, consistent(ctx))
-	})
+	known, err := s.known(ctx)
 	switch {
 	case err != nil:
 		return err
-	case entry != nil:
+	case known:
 		return fmt.Errorf("%v did not know %v, and does now: it has just started", s.b, s)
 	}
 	return s.ended(fmt.Errorf("%w: %v does not know %v any more", registry.ErrSessionLost, s.b, s))
+}
+
+// known reports whether the leader knows the session, once it knows what is in its log.
+func (s *session) known(ctx context.Context) (bool, error) {
+	entry, _, err := ask(s.b, func() (*api.SessionEntry, *api.QueryMeta, error) {
+		return s.b.client.Session().Info(s.id, consistent(ctx))
+	})
+	return entry != nil, err
 }
 
 // ended notes that the session is over.
@@ -110,14 +116,25 @@ func (s *session) state() error {
 	return s.over
 }
 
-// Close ends the session. The server's answer is the same if it was over.
+// Close ends the session. The server's answer is the same if it knows no such session: if it
+// was over, and if the leader has just started (see Renew). So it is asked whether it is gone,
+// and once more to end it.
 func (s *session) Close(ctx context.Context) error {
 	if err := s.state(); err != nil {
 		return err
 	}
-	_, _, err := ask(s.b, func() (struct{}, *api.WriteMeta, error) {
-		meta, err := s.b.client.Session().Destroy(s.id, writing(ctx))
-		return struct{}{}, meta, err
-	})
-	return err
+	for range 2 {
+		_, _, err := ask(s.b, func() (struct{}, *api.WriteMeta, error) {
+			meta, err := s.b.client.Session().Destroy(s.id, writing(ctx))
+			return struct{}{}, meta, err
+		})
+		if err != nil {
+			return err
+		}
+		known, err := s.known(ctx)
+		if err != nil || !known {
+			return err
+		}
+	}
+	return fmt.Errorf("%v has ended %v, as it says, and still knows it", s.b, s)
 }
