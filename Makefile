@@ -26,18 +26,14 @@ ZK_JAR = /usr/share/java/zookeeper.jar
 CHAOS = internal/chaos
 
 # The tests come last, so that their summary closes the output. One package at a time:
-# what is timed is not to be starved by what runs beside it. But the suites of the three
-# servers, which mostly wait, come two at a time, the longest first. A skip, which go
-# test does not even name, is a failure where all that the tests need is there.
-SUITES = ./consulreg ./etcdreg ./zkreg
+# what is timed is not to be starved by what runs beside it. A skip, which go test does
+# not even name, is a failure where all that the tests need is there.
 NO_SKIP = test $$TESTS_SKIPPED = 0 || test x$$REGISTRY_TEST_ZK$$REGISTRY_TEST_ETCD$$REGISTRY_TEST_CONSUL != x || \
 	{ echo FAIL: $$TESTS_SKIPPED skipped; exit 1; }
 GOTESTSUM = tools/gotestsum.mod gotestsum --format standard-quiet --post-run-command 'sh -c "$(NO_SKIP)"' --
 
 test: servers format vet staticcheck tidy
-	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) tool -modfile=$(GOTESTSUM) -race -p 2 -timeout 40m -parallel $(PARALLEL) $(SUITES)
-	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) tool -modfile=$(GOTESTSUM) -race -p 1 -timeout 40m -parallel $(PARALLEL) \
-		$$($(GO) list ./... | grep -vE '/(zkreg|etcdreg|consulreg)$$')
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) tool -modfile=$(GOTESTSUM) -race -p 1 -timeout 40m -parallel $(PARALLEL) ./...
 	cd $(CHAOS) && $(GO) tool -modfile=../../$(GOTESTSUM) -race -timeout 15m ./...
 
 # What the tests need and go does not bring: ZooKeeper's package, and binaries of
@@ -86,7 +82,7 @@ bench-balance:
 
 repeat: servers
 	$(GO) test -race -count=100 -timeout 90m -parallel $(PARALLEL) ./memreg
-	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) -p 1 $(SUITES)
+	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -race -count=10 -timeout 60m -parallel $(PARALLEL) -p 1 ./zkreg ./etcdreg ./consulreg
 
 chaos: servers
 	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul CHAOS_DURATION=$(or $(DURATION),10m) CHAOS_SEED=$(or $(SEED),random) \
@@ -109,7 +105,7 @@ herd: servers
 # Each in turn: what is measured is not to be in each other's way.
 reliability: servers
 	{ REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -p 1 -timeout 30m -parallel $(PARALLEL) \
-		./memreg $(SUITES); \
+		./memreg ./zkreg ./etcdreg ./consulreg; \
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=3 -parallel 1 -timeout 30m -skip TestUnderLoad ./internal/processes; \
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -json -race -count=1 -parallel $(PARALLEL) -timeout 30m -run TestUnderLoad ./internal/processes; \
 	$(HERD) -json -args -registries $(REGISTRIES); done; } | $(GO) run ./internal/measured/cmd/reliability
