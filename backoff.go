@@ -15,8 +15,11 @@ type backoff struct{ d time.Duration }
 
 func (b *backoff) next() time.Duration {
 	b.d = min(max(2*b.d, minBackoff), MaxBackoff)
-	return b.d/2 + rand.N(b.d/2)
+	return jitter(b.d)
 }
+
+// jitter draws from the upper half of d.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
 
 // after is next, but for a refusal, which is not to be expected to pass soon.
 func (b *backoff) after(err error) time.Duration {

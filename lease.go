@@ -30,7 +30,7 @@ func (k *keeper) renew(ctx context.Context, s Session, sent time.Time, cancel co
 			return
 		default:
 			k.doubted(err)
-			next = time.Now().Add(min(pause.next(), s.TTL()/8))
+			next = time.Now().Add(min(pause.next(), jitter(s.TTL()/8)))
 		}
 	}
 }

@@ -80,7 +80,7 @@ var faults = []fault{
 		{"registration.go", "	if err != nil && e != nil {\n		r.k.giveUp()\n	}\n", "	r.k.mu.Lock()\n	r.k.abandon(errAbandoned)\n	r.k.mu.Unlock()\n"},
 	}},
 	{"pauses without jitter", bubbles, "many-come-back-together", []edit{
-		{"backoff.go", "	return b.d/2 + rand.N(b.d/2)\n", "	return b.d\n"},
+		{"backoff.go", "{ return d/2 + rand.N(d/2) }", "{ _ = rand.N(d); return d }"},
 	}},
 	{"what was given up goes on being renewed", bubbles, "failed-register-leaves-nothing", []edit{
 		{"registration.go", "		k.withdraw(r)\n		k.giveUp()\n", ""},

@@ -6,7 +6,7 @@ var serverFaults = []fault{
 		{"memreg/server.go", "	for ss := range s.sessions {\n		ss.extend()\n	}\n	s.mu.Unlock()\n", "	for ss := range s.sessions {\n		ss.end()\n	}\n	s.mu.Unlock()\n"},
 	}},
 	{"a renewal that failed is not tried again soon", bubbles, "servers-return", []edit{
-		{"lease.go", "			next = time.Now().Add(min(pause.next(), s.TTL()/8))\n", "			next = time.Now().Add(pause.next() + 10*s.TTL())\n"},
+		{"lease.go", "			next = time.Now().Add(min(pause.next(), jitter(s.TTL()/8)))\n", "			next = time.Now().Add(pause.next() + 10*s.TTL())\n"},
 	}},
 	{"pauses that grow without bound", bubbles, "servers-away-at-start", []edit{
 		{"backoff.go", "min(max(2*b.d, minBackoff), MaxBackoff)", "max(20*b.d, minBackoff)"},

@@ -152,12 +152,24 @@ func (r *run) now() time.Duration { return time.Since(r.began) }
 func (r *run) violated(format string, args ...any) {
 	r.stop(&Violation{r.now(), r.n, fmt.Sprintf(format, args...)})
 	r.logs.say("VIOLATED: "+format, args...)
-	r.dumped.Do(func() {
-		if f, err := os.Create(filepath.Join(r.cfg.Dir, "goroutines.txt")); err == nil {
-			defer f.Close()
-			_ = pprof.Lookup("goroutine").WriteTo(f, 2)
+	r.dumped.Do(r.evidence)
+}
+
+// evidence writes what else may tell how the first violation came about.
+func (r *run) evidence() {
+	if f, err := os.Create(filepath.Join(r.cfg.Dir, "goroutines.txt")); err == nil {
+		defer f.Close()
+		_ = pprof.Lookup("goroutine").WriteTo(f, 2)
+	}
+	r.dump(filepath.Join(r.cfg.Dir, "operations.txt"), r.history.sofar())
+	if r.w.cluster == nil {
+		return
+	}
+	for i := range r.w.cluster.size() {
+		if log, err := r.w.cluster.log(i); err == nil {
+			_ = os.WriteFile(filepath.Join(r.cfg.Dir, fmt.Sprintf("member-%d.log", i)), log, 0o644)
 		}
-	})
+	}
 }
 
 // wait returns after d, or sooner if the run ends.

@@ -32,7 +32,11 @@ func (r *run) linearizable(ops []*op) time.Duration {
 		if err := porcupine.VisualizePath(model, info, path); err != nil {
 			path = err.Error()
 		}
-		r.dump(path+".txt", ops)
+		var dumped []*op
+		for _, p := range ops {
+			dumped = append(dumped, p.Input.(*op))
+		}
+		r.dump(path+".txt", dumped)
 		if result == porcupine.Unknown {
 			r.violated("whether the history of %v is linearizable (%d operations) could not be told in %v; picture: %s", r.keys[k], len(ops), patience, path)
 		} else {
@@ -43,15 +47,15 @@ func (r *run) linearizable(ops []*op) time.Duration {
 	return time.Since(began)
 }
 
-// dump writes operations as text, in the order of their calls.
-func (r *run) dump(path string, ops []porcupine.Operation) {
+// dump writes operations as text, in the order in which they were noted.
+func (r *run) dump(path string, ops []*op) {
 	f, err := os.Create(path)
 	if err != nil {
 		return
 	}
 	defer f.Close()
-	for _, p := range ops {
-		o := p.Input.(*op)
-		fmt.Fprintf(f, "%12v %12v client %2d: %v (may lack: %x)\n", o.call.Round(time.Microsecond), o.ret.Round(time.Microsecond), o.client, o, o.lossy)
+	for _, o := range ops {
+		k := r.keys[o.key]
+		fmt.Fprintf(f, "%12v %12v client %2d: %s/%s %v (may lack: %x)\n", o.call.Round(time.Microsecond), o.ret.Round(time.Microsecond), o.client, k.service, k.id, o, o.lossy)
 	}
 }

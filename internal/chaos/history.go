@@ -81,6 +81,17 @@ func (h *history) settle(ops []*op, now time.Duration) {
 	}
 }
 
+// sofar returns copies of the operations up to now.
+func (h *history) sofar() (ops []*op) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, o := range h.ops {
+		o := *o
+		ops = append(ops, &o)
+	}
+	return ops
+}
+
 // take returns all operations, and begins anew.
 func (h *history) take(now time.Duration) []*op {
 	h.mu.Lock()

@@ -51,6 +51,7 @@ type cluster interface {
 	isolate(member int)
 	reunite()
 	start() // those that have ended, and waits until all serve
+	log(member int) ([]byte, error)
 }
 
 // recovery is how long after a fault a record may be absent, at the most: that the
@@ -104,6 +105,8 @@ func (c *nodes[S]) resume(member int)  { c.Members[member].Continue(c.t) }
 func (c *nodes[S]) start()             { c.Start(c.t) }
 func (c *nodes[S]) isolate(member int) { c.Isolate(c.t, c.Members[member]) }
 func (c *nodes[S]) reunite()           { c.Reunite(c.t) }
+
+func (c *nodes[S]) log(member int) ([]byte, error) { return c.Members[member].Log() }
 
 func (c *nodes[S]) leader() int {
 	leader := c.Leader(c.t)

@@ -52,6 +52,7 @@ type Server interface {
 	Pause(testing.TB)
 	Continue(testing.TB)
 	Start(testing.TB)
+	Log() ([]byte, error)
 
 	node() *Node
 	// command returns the command that runs it, and writes what that reads.
@@ -248,9 +249,12 @@ func (n *Node) awaitReady() error {
 // file returns the path of a file of the server's.
 func (n *Node) file(name string) string { return filepath.Join(n.dir, name) }
 
+// Log returns what the server has logged.
+func (n *Node) Log() ([]byte, error) { return os.ReadFile(n.file("log")) }
+
 // logTail returns the end of the server's log.
 func (n *Node) logTail() string {
-	log, err := os.ReadFile(n.file("log"))
+	log, err := n.Log()
 	if err != nil {
 		return err.Error()
 	}
