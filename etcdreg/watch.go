@@ -11,12 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// A follower is a Watch whose stream is up.
-type follower struct {
-	c        *conn
-	progress chan struct{} // capacity 1: the stream says that it has brought everything
-}
-
 // Watch lists the records as of a revision, and streams the changes from that one
 // on, so that there is nothing in between. It never goes on from an old revision:
 // what was compacted away in the meantime is no concern of it.
@@ -36,6 +30,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	sink.Reset(b.records(service, resp.Kvs), version(resp.Header.Revision))
 
 	w := &follower{c: c, progress: make(chan struct{}, 1)}
+	w.reached(resp.Header.Revision)
 	defer b.setFollower(service, nil)
 	return b.stream(ctx, c, b.prefix(service), clientv3.GetPrefixRangeEnd(b.prefix(service)), resp.Header.Revision, func(r clientv3.WatchResponse) {
 		if r.Created {
@@ -46,7 +41,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 			sink.Apply(put, gone, version(r.Header.Revision))
 		}
 		if r.IsProgressNotify() {
-			signal(w.progress)
+			w.reached(r.Header.Revision)
 		}
 	}, nil)
 }
@@ -76,61 +71,6 @@ func (b *Backend) stream(ctx context.Context, c *conn, key, end string, revision
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// progressPause is longer than it takes the server to bring a new watch up to date,
-// which it does every 100 ms.
-const progressPause = 150 * time.Millisecond
-
-// Current has the stream say that it has brought everything that its server has,
-// which costs a message each way. No version is compared: changes come in order on
-// one stream, or it breaks.
-func (b *Backend) Current(ctx context.Context, service, _ string) (bool, error) {
-	b.mu.Lock()
-	w := b.watches[service]
-	b.mu.Unlock()
-	if w == nil { // there is no set yet: whether the server answers is all there is to know
-		return false, b.do(ctx, func(ctx context.Context, c *conn) error {
-			_, err := c.client.Get(ctx, b.prefix(service), clientv3.WithCountOnly())
-			return err
-		})
-	}
-	select {
-	case <-w.progress: // an earlier one
-	default:
-	}
-	sent := time.Now()
-	for {
-		if err := w.c.client.RequestProgress(clientv3.WithRequireLeader(ctx)); err != nil {
-			return false, b.explain(ctx, w.c, sent, err)
-		}
-		// While another watch of the stream has yet to catch up, the server drops the
-		// request without a word.
-		again := time.NewTimer(progressPause)
-		select {
-		case <-again.C:
-			continue
-		case <-w.progress:
-			again.Stop()
-			return true, nil
-		case <-w.c.broken:
-			again.Stop()
-			return false, fmt.Errorf("%s: %w", w.c.server, errBroken)
-		case <-ctx.Done():
-			again.Stop()
-			return false, b.explain(ctx, w.c, sent, ctx.Err())
-		}
-	}
-}
-
-func (b *Backend) setFollower(service string, w *follower) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if w == nil {
-		delete(b.watches, service)
-	} else {
-		b.watches[service] = w
 	}
 }
 
