@@ -6,10 +6,10 @@
 # make repeat    the suite many times over, for what fails rarely
 # make chaos     clusters of three under fire, one backend after the other: BACKEND=zk,
 #                etcd, consul or mem, DURATION=10m, SEED=…, MINIMIZE=1, ARTIFACTS=directory
-# make chaos-bites  that it finds faults which are planted in the library; half an hour
+# make chaos-bites  that it finds faults which are planted in the library; a quarter of an hour
 # make herd      a thousand registries lose their registry together and come back:
 #                BACKEND=zkreg, etcdreg or consulreg for one, REGISTRIES=1000
-# make reliability  the tables of docs/reliability.md, measured anew; half an hour
+# make reliability  the tables of docs/reliability.md, measured anew; 40 minutes
 # make vuln      known vulnerabilities in what is imported; asks the internet
 # make demo      three time servers and a client in one process
 

@@ -7,7 +7,7 @@ import (
 )
 
 // A Batch says what one request of a backend takes, and cuts what a Session is
-// given into such requests.
+// given into such requests. 0 stands for 1.
 type Batch struct {
 	Records  int // in one request
 	Again    int // in one of those that are written again; 0: as many

@@ -11,8 +11,8 @@
 //	for snap, err := range reg.Watch(ctx, "go_servers") { … }
 //
 // Which backends Open knows is decided by the program's imports: each of the
-// packages memreg, zkreg, etcdreg and consulreg registers its URL scheme when it is
-// imported.
+// packages memreg, zkreg, etcdreg, consulreg and staticreg registers its URL scheme when it
+// is imported.
 //
 // # What is kept up without being asked
 //
@@ -45,17 +45,21 @@ type Registry interface {
 	//
 	// If (Service, ID) is registered already, here or elsewhere, the newer
 	// registration takes over at once and without a gap, and the older one
-	// ends with ErrSuperseded. One of the same Registry has ended even if Register
-	// then fails. The session that holds what is registered stays until Close.
+	// ends with ErrSuperseded: if it is of this Registry, even where Register then
+	// fails. The session stays until Close, also when nothing is registered any more,
+	// unless a Register or a Deregister has failed by then.
 	//
-	// Invalid input gives ErrInvalid or ErrTooLarge before anything is sent; a
-	// refusal by the registry gives ErrDenied.
+	// Invalid input gives ErrInvalid or ErrTooLarge before anything is sent, a
+	// refusal by the registry ErrDenied, a newer registration that came meanwhile
+	// ErrSuperseded, and Close ErrClosed.
 	Register(ctx context.Context, in Instance) (Registration, error)
 
 	// Lookup asks the registry now, and returns the instances of service sorted
 	// by ID; none is an empty slice and no error. It tries again within ctx,
-	// but for no longer than the TTL (and no less than 1 s, no more than 30 s), and
-	// never answers from memory. The slice is the caller's.
+	// but for no longer than Options.TTL (and no less than 1 s, no more than 30 s), and
+	// never answers from memory; after that its error wraps context.DeadlineExceeded.
+	// ErrTooLarge says that there are more than MaxInstances. Records that are not ours
+	// are left out: a watch counts them. The slice is the caller's.
 	Lookup(ctx context.Context, service string) ([]Instance, error)
 
 	// Services asks the registry now for the names of the services that have a
@@ -83,7 +87,7 @@ type Registry interface {
 
 	// Close withdraws every registration, ends every watch and every waiting
 	// call with ErrClosed, closes the backend, and returns when the last
-	// goroutine of the Registry has ended, at most one TTL later (but 1 s if that is
+	// goroutine of the Registry has ended, at most Options.TTL later (but 2 s if that is
 	// less, and 30 s if it is more). An error means that the withdrawal is unconfirmed,
 	// or that an earlier one still is, of a Deregister or a Register that failed: the
 	// records then go when their session runs out. Closing again returns the same.
@@ -104,9 +108,9 @@ type Registration interface {
 	Update(ctx context.Context, meta map[string]string) error
 
 	// Deregister withdraws the instance and returns once the registry has
-	// confirmed that it is gone; where a newer one of the same Registry has replaced
-	// it, that this one is written. It is idempotent. An error means that this is
-	// unconfirmed, never that the instance is still wanted: it is not written
+	// confirmed that it is gone. If a newer registration of the same Registry has
+	// replaced it, Deregister waits until that one is written. It is idempotent. An
+	// error means that this is unconfirmed, never that the instance is still wanted: it is not written
 	// again, and the record goes at the latest when its session ends.
 	Deregister(ctx context.Context) error
 
@@ -155,10 +159,11 @@ type Snapshot struct {
 	// Err is nil if the set is current. Otherwise Instances is the last set
 	// known to be good, and Err says why it is no longer confirmed: at once if
 	// the registry refuses, within 2/3 TTL of its last answer if it does not
-	// answer (5/6 TTL if it answers ever later), and one TTL after the link to
-	// it broke. An interruption that is over sooner is not shown. A set that is found empty after one that was
-	// shown is shown as empty MaxBackoff and TTL/2 later: until then those who
-	// were cut off as well register again.
+	// answer (5/6 TTL and 50 ms if the link ended meanwhile, or if answers come ever
+	// later), and one TTL after the link to it broke, where TTL is that of the
+	// Options. An interruption that is over sooner is not shown. A set that is
+	// found empty after one that was shown is shown as empty MaxBackoff and TTL/2
+	// later: until then those who were cut off as well register again.
 	Err error
 
 	// Confirmed is when the registry last confirmed this set.
@@ -175,7 +180,7 @@ type Snapshot struct {
 type Options struct {
 	// TTL is how long the registry keeps a record whose owner is silent: 10 s
 	// if 0, at least 100 ms, at most 24 h. The server may grant another, see
-	// Registration.TTL.
+	// Registration.TTL. What it says of watches, Lookup and Close goes by this one.
 	TTL time.Duration
 
 	// MaxInstances bounds a service: a set with more records gives
@@ -204,9 +209,10 @@ const (
 	// MaxRecord is the largest encoded record in bytes.
 	MaxRecord = 16 << 10
 
-	// MaxBackoff is the longest pause between two tries to reach the registry.
-	// Pauses start at 50 ms, double, and are jittered down to half. After a
-	// refusal the pause is one to one and a half of it.
+	// MaxBackoff is the longest pause between two tries to reach the registry, but
+	// after a refusal. Pauses start at 50 ms, double, and are jittered down to half.
+	// After a refusal the pause is from MaxBackoff to 3/2 MaxBackoff, and a watch whose
+	// set is too large waits for Options.TTL at least.
 	MaxBackoff = 2 * time.Second
 
 	defaultTTL          = 10 * time.Second

@@ -27,8 +27,9 @@ type sink struct {
 }
 
 // Reset takes an empty set after an outage with a grain of salt: the sessions of
-// those who were cut off as well have run out, and each of them registers again
-// within MaxBackoff of the end of the outage. Until then the last good set stays.
+// those who were cut off as well may have run out, which takes two thirds of the TTL at
+// least, and each of them registers again within MaxBackoff of the end of the outage.
+// Until then the last good set stays.
 func (s *sink) Reset(recs []Record, version string) {
 	w := s.w
 	w.mu.Lock()
@@ -38,7 +39,8 @@ func (s *sink) Reset(recs []Record, version string) {
 	}
 	s.begun = true
 	w.patience = 2 * time.Since(s.start) // what it took may be needed again
-	if len(recs) == 0 && len(w.set) > 0 && w.trouble != nil && !permanent(w.trouble) {
+	away := w.trouble != nil && !permanent(w.trouble) || !w.broke.IsZero() && time.Since(w.broke) > w.c.opts.TTL/2
+	if len(recs) == 0 && len(w.set) > 0 && away {
 		w.hold(version)
 		return
 	}
@@ -59,7 +61,18 @@ func (w *watch) hold(version string) {
 	d := settling(w.c.opts.TTL)
 	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
 		"instances", len(w.set)-w.skipped, "for", d)
-	w.later(&w.emptied, d, func() { w.replace(nil, w.version) })
+	w.held = time.Now()
+	w.later(&w.emptied, d, w.empty)
+}
+
+// empty empties the set, if the registry has been asked since that was held back: the link
+// may be dead. w.mu is held.
+func (w *watch) empty() {
+	if w.c.opts.NoVerify || w.answered.After(w.held) {
+		w.replace(nil, w.version)
+	} else {
+		w.later(&w.emptied, w.c.opts.TTL/6, w.empty)
+	}
 }
 
 // replace makes recs the set. w.mu is held.

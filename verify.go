@@ -109,6 +109,7 @@ func (w *watch) verify(ctx context.Context, s *sink) error {
 				break // it answers; there is no set to compare yet
 			}
 			w.mu.Lock()
+			w.answered = asked
 			moved := w.resets != resets
 			if same && !moved && w.emptied == nil {
 				w.confirmed = time.Now()

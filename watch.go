@@ -32,7 +32,10 @@ type watch struct {
 	trouble   error       // what Snapshot.Err shows
 	since     time.Time   // since when a line has said that the set is not confirmed
 	shown     *time.Timer // will set trouble, unless the watch comes back before
+	broke     time.Time   // when an attempt failed for the first time since it was confirmed
 	emptied   *time.Timer // will empty the set, unless records come before; see Reset
+	held      time.Time   // when emptied was set for the first time
+	answered  time.Time   // when the registry was asked what it has answered last
 	timers    sync.WaitGroup
 	rev       uint64        // changes whenever readers have something new to see
 	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
@@ -99,6 +102,7 @@ func (w *watch) current(version string, changed bool) {
 	w.resets++
 	w.last = nil
 	w.confirmed = time.Now()
+	w.broke = time.Time{}
 	w.stop(&w.shown)
 	w.stop(&w.emptied)
 	if !w.known || changed || w.trouble != nil {
@@ -134,6 +138,7 @@ func (w *watch) troubled(err error) (over bool) {
 	case permanent(err) || errors.Is(err, errUnanswered) || w.trouble != nil:
 		w.show(err)
 	case w.shown == nil:
+		w.broke = time.Now()
 		w.later(&w.shown, w.c.opts.TTL, func() { w.show(err) })
 	}
 	return false

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -92,4 +93,60 @@ func TestDeregisterOfTheReplaced(t *testing.T) {
 			t.Errorf("the newest, after a Deregister of the old one: %v", r.Err())
 		}
 	})
+}
+
+// A doubtful backend takes a session for lost that it cannot renew, and nobody confirms
+// that.
+type doubtful struct{ *memreg.Conn }
+
+func (b doubtful) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
+	s, err := b.Conn.NewSession(ctx, ttl)
+	return doubtfulSession{s}, err
+}
+
+type doubtfulSession struct{ registry.Session }
+
+func (s doubtfulSession) Renew(ctx context.Context) error {
+	if err := s.Session.Renew(ctx); err != nil {
+		return fmt.Errorf("%w: %w", registry.ErrSessionLost, err)
+	}
+	return nil
+}
+
+// TestCloseAfterTakeover: what a session may have left is of no concern any more when it is
+// somebody else's.
+func TestCloseAfterTakeover(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store := memreg.NewStore()
+			link := doubtful{store.Conn()}
+			reg := registry.New(link, quiet)
+			r := register(t, reg, 1)
+			kept := register(t, reg, 2)
+			link.Cut()
+			time.Sleep(r.TTL() / 2)
+			if taken {
+				newer := registry.New(store.Conn(), quiet)
+				defer newer.Close()
+				register(t, newer, 1)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if !taken {
+				if err := r.Deregister(ctx); err == nil {
+					t.Fatal("confirmed, while the link was cut")
+				}
+			}
+			link.Heal()
+			for kept.Err() != nil {
+				time.Sleep(time.Millisecond)
+			}
+			if taken {
+				<-r.Done()
+			}
+			if err := reg.Close(); (err == nil) != taken {
+				t.Errorf("Close: %v; want it confirmed: %v", err, taken)
+			}
+		})
+	}
 }

@@ -34,7 +34,8 @@ type Harness struct {
 
 	// TTL is what sessions are given: short, for a quick run, but granted by the
 	// server as asked, and so long that a slow machine renews in time. The cases
-	// ask for up to twice as much.
+	// ask for up to twice as much, isolated-at-start for five times as much, and
+	// effective-ttl for 100 ms and a day, which the server may change or refuse.
 	TTL time.Duration
 
 	// Dmax is the longest time from the last renewal of a dead owner to the end
@@ -157,7 +158,7 @@ func (f faults) missing(c Client) (names []string) {
 	})
 }
 
-// Run checks all promises, each as a subtest by the name of its case.
+// Run checks the promises by all cases, each as a subtest by the name of its case.
 func Run(t *testing.T, h Harness) {
 	h.Dmax = cmp.Or(h.Dmax, h.TTL)
 	for _, c := range cases() {

@@ -254,7 +254,7 @@ var faults = []fault{
 		{"etcdreg/watch.go", "	c, err := b.connect(ctx)\n	if err != nil {\n		return err\n	}\n	sent := time.Now()\n	resp, err", "	c, err := b.connect(ctx)\n	if err != nil {\n		return err\n	}\n	defer sink.Reset(nil, \"\")\n	sent := time.Now()\n	resp, err"},
 	}},
 	{"what others take is not noticed", etcd, "newest-wins", []edit{
-		{"etcdreg/guard.go", "	ours := ev.Type != clientv3.EventTypeDelete && clientv3.LeaseID(ev.Kv.Lease) == s.lease\n", "	ours := ev.Type != clientv3.EventTypeDelete\n"},
+		{"etcdreg/guard.go", "	if ev.Type == clientv3.EventTypeDelete || clientv3.LeaseID(ev.Kv.Lease) != s.lease {\n", "	if ev.Type == clientv3.EventTypeDelete {\n"},
 	}},
 	{"many updates at once that are refused together", etcd, "many-at-once", []edit{
 		{"etcdreg/write.go", "Records: 120", "Records: 140"},

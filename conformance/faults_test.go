@@ -41,7 +41,7 @@ type fault struct {
 // stay as they are.
 func TestSuiteBites(t *testing.T) {
 	builds := make(chan struct{}, runtime.GOMAXPROCS(0)) // whatever -parallel is
-	runs := make(chan struct{}, 2*cap(builds))           // which mostly wait
+	runs := make(chan struct{}, 4*cap(builds))           // which mostly wait
 	for _, f := range slices.Concat(faults, serverFaults) {
 		pkg, test, _ := strings.Cut(f.in, " ")
 		t.Run(strings.ReplaceAll(strings.TrimPrefix(pkg, "./")+" "+f.name, " ", "-"), func(t *testing.T) {

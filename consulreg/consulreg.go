@@ -64,8 +64,9 @@ type Options struct {
 	Root string
 
 	// Config is what the client library is to use: token, TLS, data center,
-	// transport. It is copied; its Address and HttpClient do not count. What it
-	// leaves out is taken from the environment.
+	// transport. It is copied, the transport too, which then speaks HTTP/1 without
+	// compression; its Address and HttpClient do not count. What it leaves out is
+	// taken from the environment.
 	Config *api.Config
 
 	// Checks are health checks of the node that the server asks is on, such as
@@ -88,8 +89,8 @@ type Backend struct {
 
 // New returns a Backend on the agents or servers of one cluster, each as
 // host:port. They are taken in turn: when a request to one fails, the next goes
-// to the next. It does not connect yet. Give it to [registry.New], which closes
-// it.
+// to the next. It does not connect yet. A mistake in opts is the error of every call.
+// Give it to [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
 	if opts == nil {
 		opts = &Options{}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-rollcall/registry"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -87,7 +88,7 @@ type scope struct {
 	*holding
 	service   string
 	from, end string
-	before    map[string]hold // what was held when it was made
+	before    []string // keys that were held when it was made
 }
 
 // Guard watches, for each service, the keys from the first to the last that the
@@ -147,7 +148,7 @@ func (s *session) unwatched() (all []scope) {
 		case <-h.grown: // up to here it is in the scope
 		default:
 		}
-		all = append(all, scope{h, service, h.lo, h.hi + "\x00", maps.Clone(h.held)})
+		all = append(all, scope{h, service, h.lo, h.hi + "\x00", slices.Collect(maps.Keys(h.held))})
 	}
 	return all
 }
@@ -164,17 +165,20 @@ func (s *session) review(ctx context.Context, all []scope, lost func(service, id
 		return 0, err
 	}
 	for i, w := range all {
-		at := map[string]int64{}
-		for _, kv := range resp.Responses[i].GetResponseRange().GetKvs() {
-			at[string(kv.Key)] = kv.ModRevision
-		}
-		for key, held := range w.before {
-			if at[key] != held.revision && s.lose(w, key, held, lost) {
-				signal(w.grown) // as in see
-			}
-		}
+		s.compare(w, resp.Responses[i].GetResponseRange().GetKvs(), resp.Header.Revision, lost)
 	}
 	return resp.Header.Revision, nil
+}
+
+// compare looks for what was lost of w, as keys are what there is at a revision.
+func (s *session) compare(w scope, keys []*mvccpb.KeyValue, revision int64, lost func(service, id string)) {
+	there := map[string]int64{}
+	for _, kv := range keys {
+		there[string(kv.Key)] = kv.ModRevision
+	}
+	for _, key := range w.before {
+		s.judge(w, key, there[key], revision, lost)
+	}
 }
 
 // follow watches w. When it has grown it is watched anew, once it ceases to grow.
@@ -198,32 +202,31 @@ func (s *session) follow(ctx context.Context, w scope, revision int64, lost func
 	return nil
 }
 
-// see judges one change of a key.
+// see looks at one change of a key, which is a loss if it is not our own.
 func (s *session) see(w scope, ev *clientv3.Event, lost func(service, id string)) {
-	key := string(ev.Kv.Key)
-	ours := ev.Type != clientv3.EventTypeDelete && clientv3.LeaseID(ev.Kv.Lease) == s.lease
-	s.mu.Lock()
-	held, holds := w.held[key]
-	s.mu.Unlock()
-	if holds && !ours && held.revision <= ev.Kv.ModRevision && s.lose(w, key, held, lost) {
-		signal(w.grown) // what was put may be lost already: it is read again when that is done
+	if ev.Type == clientv3.EventTypeDelete || clientv3.LeaseID(ev.Kv.Lease) != s.lease {
+		s.judge(w, string(ev.Kv.Key), 0, ev.Kv.ModRevision, lost)
 	}
 }
 
-// lose reports a record that is not as it was held, unless it was written since. It returns
-// whether that cannot be said, since it is being put.
-func (s *session) lose(w scope, key string, was hold, lost func(service, id string)) (putting bool) {
+// judge reports the record of key if it was held, and there is another or none (there is its
+// revision, or 0) as of a later revision. That cannot be said while it is being put.
+func (s *session) judge(w scope, key string, there, revision int64, lost func(service, id string)) {
 	s.mu.Lock()
 	putting, writing := w.writing[key]
-	gone := w.held[key] == was && !writing
+	held, holds := w.held[key]
+	gone := holds && held.revision != there && held.revision <= revision
+	if gone && putting {
+		signal(w.grown) // what was put may be lost already: it is read again when that is done
+	}
+	gone = gone && !writing
 	if gone {
 		delete(w.held, key)
 	}
 	s.mu.Unlock()
 	if gone {
-		lost(w.service, was.id)
+		lost(w.service, held.id)
 	}
-	return putting
 }
 
 // settle returns when nothing is being written, and has been for a while: what the guard

@@ -35,3 +35,29 @@ func TestLossWhileWriting(t *testing.T) {
 	default:
 	}
 }
+
+// A record that is overwritten right after an update, of which is read before the answer to
+// the update was noted, is lost.
+func TestLossAfterWriting(t *testing.T) {
+	s := &session{b: &Backend{}, lease: 1, holdings: map[string]*holding{}, wake: make(chan struct{}, 1)}
+	recs := []registry.Record{{Service: "svc", ID: "x"}}
+	s.begin(recs, true)
+	s.done(recs, 90)
+	s.begin(recs, true)
+	w := s.unwatched()[0]
+	there := func(revision int64) []*mvccpb.KeyValue {
+		return []*mvccpb.KeyValue{{Key: []byte(s.b.key("svc", "x")), ModRevision: revision}}
+	}
+	lost := 0
+	count := func(string, string) { lost++ }
+	s.done(recs, 100)
+	s.compare(w, there(90), 99, count)
+	s.compare(w, there(100), 100, count)
+	if lost > 0 {
+		t.Error("lost, and it is as it was written")
+	}
+	s.compare(w, there(101), 102, count)
+	if lost != 1 {
+		t.Errorf("lost %d times, want once", lost)
+	}
+}

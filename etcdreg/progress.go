@@ -12,14 +12,17 @@ import (
 // A follower is a Watch whose stream is up.
 type follower struct {
 	c        *conn
-	revision atomic.Int64  // up to which it has brought everything
-	progress chan struct{} // capacity 1: revision is new
+	revision atomic.Int64 // up to which it has brought everything, as Current knows
+	progress chan int64   // capacity 1: up to which the stream says so
 }
 
-// reached notes that everything up to revision has been brought.
-func (w *follower) reached(revision int64) {
-	w.revision.Store(revision)
-	signal(w.progress)
+// says notes that the stream says to have brought everything up to revision.
+func (w *follower) says(revision int64) {
+	select {
+	case <-w.progress: // an older one
+	default:
+	}
+	w.progress <- revision // only this goroutine sends
 }
 
 // progressPause is longer than it takes the server to bring a new watch up to date,
@@ -31,8 +34,9 @@ const progressPause = 150 * time.Millisecond
 // order on one stream, or it breaks. So it is one small request, and another one if
 // anything at all was written since the last time.
 //
-// What the stream says does not tell to which request it answers, and after one of
-// another watch, or one that it was slow to answer, means nothing by itself.
+// What the stream says does not tell to which request it answers, and all its watches hear
+// it. So it has to name that revision, and what it has said before the request does not
+// count: that may have been of a time when there was no such watch yet.
 func (b *Backend) Current(ctx context.Context, service, _ string) (bool, error) {
 	b.mu.Lock()
 	w := b.watches[service]
@@ -50,6 +54,10 @@ func (b *Backend) Current(ctx context.Context, service, _ string) (bool, error) 
 	}
 	sent := time.Now()
 	for w.revision.Load() < now {
+		select {
+		case <-w.progress:
+		default:
+		}
 		if err := w.c.client.RequestProgress(clientv3.WithRequireLeader(ctx)); err != nil {
 			return false, b.explain(ctx, w.c, sent, err)
 		}
@@ -68,7 +76,8 @@ func (w *follower) await(ctx context.Context, revision int64) error {
 	defer again.Stop()
 	for w.revision.Load() < revision {
 		select {
-		case <-w.progress:
+		case reached := <-w.progress:
+			w.revision.Store(reached)
 		case <-again.C:
 			return nil
 		case <-w.c.broken:

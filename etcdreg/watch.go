@@ -29,8 +29,8 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 	}
 	sink.Reset(b.records(service, resp.Kvs), version(resp.Header.Revision))
 
-	w := &follower{c: c, progress: make(chan struct{}, 1)}
-	w.reached(resp.Header.Revision)
+	w := &follower{c: c, progress: make(chan int64, 1)}
+	w.revision.Store(resp.Header.Revision)
 	defer b.setFollower(service, nil)
 	return b.stream(ctx, c, b.prefix(service), clientv3.GetPrefixRangeEnd(b.prefix(service)), resp.Header.Revision, func(r clientv3.WatchResponse) {
 		if r.Created {
@@ -41,7 +41,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 			sink.Apply(put, gone, version(r.Header.Revision))
 		}
 		if r.IsProgressNotify() {
-			w.reached(r.Header.Revision)
+			w.says(r.Header.Revision)
 		}
 	}, nil)
 }

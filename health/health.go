@@ -51,8 +51,9 @@ type Options struct {
 // Register waits until the instance is well and the registry has confirmed it; its
 // error says what the check has said last. A [registry.Registration] stays the same
 // through withdrawals: Done is closed when it has ended for good, Err wraps
-// [ErrUnhealthy] while the instance is withdrawn, and Update then keeps the metadata
-// for its return, and says so by an error that wraps ErrUnhealthy.
+// [ErrUnhealthy] while the check fails, and then says why the instance is not yet
+// registered again. Update meanwhile keeps the metadata for its return, and says so by
+// the same error. Checks of several registrations may run at the same time.
 //
 // If a newer registration of the same ID has come while the instance was withdrawn, it
 // does not take over from that: the Registration ends with ErrSuperseded.

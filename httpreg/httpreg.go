@@ -68,7 +68,8 @@ type Options struct {
 	// empty.
 	Cache string
 
-	// Key returns what [balance.Hash] goes by. It is "" for all requests if nil.
+	// Key returns what [balance.Hash] goes by, and is called from several goroutines. It
+	// is "" for all requests if nil.
 	Key func(*http.Request) string
 
 	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less, and, where there

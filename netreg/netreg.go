@@ -72,8 +72,9 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 // it goes where a client library takes a dial function.
 //
 // An instance that cannot be reached is reported to the balancer, and another is tried,
-// each at most once, until ctx ends; one that ctx has cut short is not. What happens to a
-// connection later is not seen: it is returned as it was made. The error says for each
+// each at most once, until ctx ends. A try that the end of ctx has cut short is not
+// reported. What happens to a connection later is not seen: it is returned as it was made.
+// The error says for each
 // instance why it could not be reached. Before anything is known of the service,
 // DialContext waits for the registry, within ctx; an outage after that changes nothing.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -15,7 +15,7 @@
 //	registry.instances         gauge, of services that are watched                      service
 //	registry.snapshot.age      gauge, s: how long a watched set has been unconfirmed    service
 //	                           (from the start if there was never one)
-//	registry.sessions          gauge
+//	registry.sessions          up-down counter
 //	registry.sessions.lost     counter                                                  error.type
 //	registry.records.written   counter                                                  service
 //	registry.records.lost      counter                                                  service, error.type
@@ -72,7 +72,8 @@ type Meter struct {
 	regs  map[*metered]bool
 }
 
-// New returns a Meter that reports to provider.
+// New returns a Meter that reports to provider, for as long as that does: there is nothing
+// to close. The error is the provider's.
 func New(provider metric.MeterProvider, opts *Options) (*Meter, error) {
 	m := &Meter{max: defaultMaxServices, known: map[string]bool{}, regs: map[*metered]bool{}}
 	if opts != nil && opts.MaxServices > 0 {

@@ -37,7 +37,8 @@ func init() {
 type list struct{ recs []registry.Record }
 
 // New returns a Backend in which each service has an instance at each of addrs, which
-// are of the form host:port, valid as Addr and ID of an Instance, and different.
+// are of the form host:port, valid as Addr and ID of an Instance, and different; else the
+// error wraps [registry.ErrInvalid]. The Backend is safe for concurrent use.
 func New(addrs ...string) (registry.Backend, error) {
 	l := &list{}
 	for i, addr := range addrs {

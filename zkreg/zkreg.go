@@ -43,8 +43,8 @@ func init() {
 
 // Options configure a Backend. The zero value and nil work.
 type Options struct {
-	// Root is the path under which the services are kept: "", or one that
-	// begins with a slash and does not end in one. It is made as needed.
+	// Root is the path under which the services are kept; a slash at either end
+	// does not count. It is made as needed.
 	Root string
 
 	// Dial opens a connection to one server, instead of a net.Dialer: for TLS
@@ -79,6 +79,11 @@ func New(servers []string, opts *Options) *Backend {
 	b := &Backend{servers: slices.Clone(servers)}
 	if opts != nil {
 		b.opts = *opts
+	}
+	if root := strings.Trim(b.opts.Root, "/"); root != "" {
+		b.opts.Root = "/" + root
+	} else {
+		b.opts.Root = ""
 	}
 	if b.opts.Dial == nil {
 		b.opts.Dial = new(net.Dialer).DialContext

@@ -26,7 +26,7 @@ var planted = []struct {
 	}},
 	{"a watch that goes on after a break without listing anew", "etcd", []plant.Edit{
 		{"etcdreg/watch.go", "	\"strings\"\n	\"time\"\n", "	\"strings\"\n	\"sync\"\n	\"time\"\n"},
-		{"etcdreg/watch.go", "// A follower is", "var listed sync.Map\n\n// A follower is"},
+		{"etcdreg/watch.go", "// Watch lists the records", "var listed sync.Map\n\n// Watch lists the records"},
 		{"etcdreg/watch.go", "	sink.Reset(b.records(service, resp.Kvs), version(resp.Header.Revision))\n",
 			"	if _, again := listed.LoadOrStore([2]any{b, service}, true); !again {\n		sink.Reset(b.records(service, resp.Kvs), version(resp.Header.Revision))\n	}\n"},
 	}},

@@ -1,0 +1,78 @@
+package registry_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/memreg"
+)
+
+// TestEmptySetBehindADeadLink: a set that was found empty after an outage is not shown as
+// confirmed when the link has fallen silent since.
+func TestEmptySetBehindADeadLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 30 * time.Second
+		store := memreg.NewStore()
+		link := store.Conn()
+		owner := registry.New(store.Conn(), quiet)
+		register(t, owner, 1)
+		reg := registry.New(link, &registry.Options{TTL: ttl, Logger: quiet.Logger})
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 6*ttl)
+		defer cancel()
+		was, cut := 0, false
+		for snap, err := range reg.Watch(ctx, instance(1).Service) {
+			switch {
+			case err != nil:
+			case snap.Err != nil && !cut:
+				cut = true
+				owner.Close()
+				link.Heal()
+				time.AfterFunc(registry.MaxBackoff+time.Second, link.Freeze) // it has found nobody
+			case was > 0 && len(snap.Instances) == 0:
+				t.Errorf("the set was emptied, with Err %v, over a link that is dead", snap.Err)
+			case !cut:
+				link.Cut()
+			}
+			was = len(snap.Instances)
+		}
+		if !cut {
+			t.Error("no outage was seen")
+		}
+	})
+}
+
+// TestBreakOfNearlyATTL: where all were cut off, for less than a TTL, but so long that
+// sessions have run out, a reader who is back before the owners does not see that.
+func TestBreakOfNearlyATTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 10 * time.Second
+		store := memreg.NewStore()
+		theirs, ours := store.Conn(), store.Conn()
+		owner := registry.New(theirs, quiet)
+		defer owner.Close()
+		register(t, owner, 1)
+		reg := registry.New(ours, quiet)
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*ttl)
+		defer cancel()
+		time.AfterFunc(3*ttl/10, func() { theirs.Cut(); ours.Cut() }) // the next renewal is due
+		time.AfterFunc(3*ttl/10+3*ttl/4, ours.Heal)
+		time.AfterFunc(3*ttl/10+3*ttl/4+registry.MaxBackoff, theirs.Heal)
+		var last registry.Snapshot
+		for snap, err := range reg.Watch(ctx, instance(1).Service) {
+			if err == nil && len(snap.Instances) != 1 {
+				t.Errorf("the set has %d instances, with Err %v", len(snap.Instances), snap.Err)
+			}
+			if err == nil {
+				last = snap
+			}
+		}
+		if last.Err != nil {
+			t.Errorf("in the end the set is not confirmed: %v", last.Err)
+		}
+	})
+}
