@@ -88,7 +88,7 @@ type scope struct {
 	*holding
 	service   string
 	from, end string
-	before    []string // keys that were held when it was made
+	before    map[string]hold // what was held when it was made
 }
 
 // Guard watches, for each service, the keys from the first to the last that the
@@ -148,7 +148,7 @@ func (s *session) unwatched() (all []scope) {
 		case <-h.grown: // up to here it is in the scope
 		default:
 		}
-		all = append(all, scope{h, service, h.lo, h.hi + "\x00", slices.Collect(maps.Keys(h.held))})
+		all = append(all, scope{h, service, h.lo, h.hi + "\x00", maps.Clone(h.held)})
 	}
 	return all
 }
@@ -176,8 +176,8 @@ func (s *session) compare(w scope, keys []*mvccpb.KeyValue, revision int64, lost
 	for _, kv := range keys {
 		there[string(kv.Key)] = kv.ModRevision
 	}
-	for _, key := range w.before {
-		s.judge(w, key, there[key], revision, lost)
+	for key, held := range w.before {
+		s.judge(w, key, held, there[key], revision, lost)
 	}
 }
 
@@ -205,17 +205,19 @@ func (s *session) follow(ctx context.Context, w scope, revision int64, lost func
 // see looks at one change of a key, which is a loss if it is not our own.
 func (s *session) see(w scope, ev *clientv3.Event, lost func(service, id string)) {
 	if ev.Type == clientv3.EventTypeDelete || clientv3.LeaseID(ev.Kv.Lease) != s.lease {
-		s.judge(w, string(ev.Kv.Key), 0, ev.Kv.ModRevision, lost)
+		s.judge(w, string(ev.Kv.Key), hold{}, 0, ev.Kv.ModRevision, lost)
 	}
 }
 
-// judge reports the record of key if it was held, and there is another or none (there is its
-// revision, or 0) as of a later revision. That cannot be said while it is being put.
-func (s *session) judge(w scope, key string, there, revision int64, lost func(service, id string)) {
+// judge reports the record of key as lost if another or none (there is its revision, or 0)
+// was there as of a revision, and it has not been written later. Nor has it if it is held as
+// it was before one looked, whatever the revision: a registry that is restored begins at an
+// older one. While it is being put that cannot be said.
+func (s *session) judge(w scope, key string, was hold, there, revision int64, lost func(service, id string)) {
 	s.mu.Lock()
 	putting, writing := w.writing[key]
 	held, holds := w.held[key]
-	gone := holds && held.revision != there && held.revision <= revision
+	gone := holds && held.revision != there && (held == was || held.revision <= revision)
 	if gone && putting {
 		signal(w.grown) // what was put may be lost already: it is read again when that is done
 	}

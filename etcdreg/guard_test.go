@@ -61,3 +61,17 @@ func TestLossAfterWriting(t *testing.T) {
 		t.Errorf("lost %d times, want once", lost)
 	}
 }
+
+// A registry that is restored from an older state begins again at an older revision.
+func TestLossByRestoring(t *testing.T) {
+	s := &session{b: &Backend{}, lease: 1, holdings: map[string]*holding{}, wake: make(chan struct{}, 1)}
+	recs := []registry.Record{{Service: "svc", ID: "x"}}
+	s.begin(recs, true)
+	s.done(recs, 90)
+	w := s.unwatched()[0]
+	lost := 0
+	s.compare(w, []*mvccpb.KeyValue{{Key: []byte(s.b.key("svc", "x")), ModRevision: 10}}, 20, func(string, string) { lost++ })
+	if lost != 1 {
+		t.Errorf("lost %d times, want once", lost)
+	}
+}
