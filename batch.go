@@ -7,7 +7,8 @@ import (
 )
 
 // A Batch says what one request of a backend takes, and cuts what a Session is
-// given into such requests. 0 stands for 1.
+// given into such requests. Where Records, Bytes or InFlight is 0, it is one record, or
+// one request, at a time.
 type Batch struct {
 	Records  int // in one request
 	Again    int // in one of those that are written again; 0: as many

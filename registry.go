@@ -109,9 +109,10 @@ type Registration interface {
 
 	// Deregister withdraws the instance and returns once the registry has
 	// confirmed that it is gone. If a newer registration of the same Registry has
-	// replaced it, Deregister waits until that one is written. It is idempotent. An
-	// error means that this is unconfirmed, never that the instance is still wanted: it is not written
-	// again, and the record goes at the latest when its session ends.
+	// replaced it, Deregister waits until that one is written. It is idempotent.
+	// An error means that this is unconfirmed, never that the instance is still
+	// wanted: it is not written again, and the record goes at the latest when its
+	// session ends.
 	Deregister(ctx context.Context) error
 
 	// Done is closed when the registration has ended for good: withdrawn,

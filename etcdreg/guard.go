@@ -209,10 +209,10 @@ func (s *session) see(w scope, ev *clientv3.Event, lost func(service, id string)
 	}
 }
 
-// judge reports the record of key as lost if another or none (there is its revision, or 0)
-// was there as of a revision, and it has not been written later. Nor has it if it is held as
-// it was before one looked, whatever the revision: a registry that is restored begins at an
-// older one. While it is being put that cannot be said.
+// judge reports the record of key as lost if it is not the one that was there (there is the
+// revision of that, 0 if there was none) as of revision, unless it was written after that. It
+// was not if it is held as it was before one looked, whatever the revisions: a registry that
+// is restored begins at an older one. While it is being put nothing can be said.
 func (s *session) judge(w scope, key string, was hold, there, revision int64, lost func(service, id string)) {
 	s.mu.Lock()
 	putting, writing := w.writing[key]
