@@ -6,11 +6,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -25,20 +26,6 @@ type wire struct {
 	Owner string            `json:"owner,omitempty"`
 }
 
-// An encoder is kept for the next record, as thousands may be registered at once.
-type encoder struct {
-	wire wire
-	line bytes.Buffer
-	json *json.Encoder
-}
-
-var encoders = sync.Pool{New: func() any {
-	e := new(encoder)
-	e.json = json.NewEncoder(&e.line)
-	e.json.SetEscapeHTML(false) // the registry's own tools show what the user wrote
-	return e
-}}
-
 // newOwner returns a name that no other registration has, in any process: 128 bits. It is
 // no secret, so that the runtime's own generator, which each process seeds from the
 // system's, will do: it takes a third of the time.
@@ -49,21 +36,45 @@ func newOwner() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// encode writes what encoding/json would, without its reflection: where thousands are
+// registered at once, that makes the stack of each of their goroutines grow.
 func encode(in Instance, owner string) ([]byte, error) {
-	e := encoders.Get().(*encoder)
-	defer encoders.Put(e)
-	e.line.Reset()
-	e.wire = wire{in.Addr, in.Meta, owner}
-	err := e.json.Encode(&e.wire)
-	e.wire = wire{} // the metadata is the caller's
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
+	value := appendString(append(make([]byte, 0, 128), `{"addr":`...), in.Addr)
+	sep := `,"meta":{`
+	for _, k := range slices.Sorted(maps.Keys(in.Meta)) {
+		value = appendString(append(value, sep...), k)
+		value = appendString(append(value, ':'), in.Meta[k])
+		sep = ","
 	}
-	value := bytes.Clone(bytes.TrimSuffix(e.line.Bytes(), []byte("\n")))
+	if len(in.Meta) > 0 {
+		value = append(value, '}')
+	}
+	if owner != "" {
+		value = appendString(append(value, `,"owner":`...), owner)
+	}
+	value = append(value, '}')
 	if len(value) > MaxRecord {
 		return nil, fmt.Errorf("%w: the record has %d bytes and may have %d: shorten the metadata", ErrTooLarge, len(value), MaxRecord)
 	}
 	return value, nil
+}
+
+// appendString appends s as JSON.
+func appendString(value []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return append(value, escape(s)...)
+		}
+	}
+	return append(append(append(value, '"'), s...), '"')
+}
+
+func escape(s string) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // the registry's own tools show what the user wrote
+	_ = e.Encode(s)        // a string has no error
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // decode reads a record, whoever wrote it. An empty value is the oldest layout

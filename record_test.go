@@ -35,6 +35,28 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+func FuzzEncode(f *testing.F) {
+	for _, s := range []string{"", "plain ~", "<&>", `"\`, "é\n", "\u2028", "\x7f", "\x1f", "\ufffd"} {
+		f.Add("h:1", s, s, s, "o")
+	}
+	f.Fuzz(func(t *testing.T, addr, k1, k2, v, owner string) {
+		in := Instance{Addr: addr, Meta: map[string]string{k1: v, k2: k1}}
+		if !utf8.ValidString(addr+owner) || checkMeta(in.Meta) != nil {
+			return
+		}
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(wire{in.Addr, in.Meta, owner}); err != nil {
+			t.Fatal(err)
+		}
+		want := strings.TrimSuffix(b.String(), "\n")
+		if got, err := encode(in, owner); len(want) <= MaxRecord && (err != nil || string(got) != want) {
+			t.Fatalf("encode(%q):\n got %s, %v\nwant %s", in, got, err, want)
+		}
+	})
+}
+
 func TestEncodeLimit(t *testing.T) {
 	in := Instance{Addr: "h:1", Meta: map[string]string{"k": ""}}
 	empty, err := encode(in, "o")

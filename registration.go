@@ -51,10 +51,14 @@ func (k *keeper) register(ctx context.Context, in Instance) (*registration, erro
 		k.giveUp()
 		return nil, err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if errors.Is(r.err, ErrSuperseded) {
-		return nil, r.err
+	select {
+	case <-r.done:
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if errors.Is(r.err, ErrSuperseded) {
+			return nil, r.err
+		}
+	default: // without the lock, which thousands may want at once
 	}
 	return r, nil
 }

@@ -28,9 +28,11 @@ func (s *session) replacements(recs []registry.Record, at []int64) []replacement
 	all := make([]replacement, len(recs))
 	for i, rec := range recs {
 		r, key := &all[i], []byte(s.b.key(rec.Service, rec.ID))
-		r.revision.ModRevision = at[i]
-		r.same.Target, r.same.Result = pb.Compare_MOD, pb.Compare_EQUAL
-		r.same.Key, r.same.TargetUnion = key, &r.revision
+		r.same.Key = key // whose version is 0, by default: less for the server to read
+		if at[i] != 0 {
+			r.revision.ModRevision = at[i]
+			r.same.Target, r.same.Result, r.same.TargetUnion = pb.Compare_MOD, pb.Compare_EQUAL, &r.revision
+		}
 		r.put.Key, r.put.Value, r.put.Lease = key, rec.Value, int64(s.lease)
 		r.as.RequestPut = &r.put
 		r.op.Request = &r.as
