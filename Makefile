@@ -4,8 +4,8 @@
 # make bench     benchmarks, beside the raw client
 # make bench-balance   what a pick costs, beside go-kit's balancers
 # make repeat    the suite many times over, for what fails rarely
-# make chaos     clusters of three under fire, one backend after the other: BACKEND=zk,
-#                etcd, consul or mem, DURATION=10m, SEED=…, MINIMIZE=1, ARTIFACTS=directory
+# make chaos     clusters of three under fire, one backend after the other: BACKEND=zkreg,
+#                etcdreg, consulreg or memreg, DURATION=10m, SEED=…, MINIMIZE=1, ARTIFACTS=directory
 # make chaos-bites  that it finds faults which are planted in the library; a quarter of an hour
 # make herd      a thousand registries lose their registry together and come back:
 #                BACKEND=zkreg, etcdreg or consulreg for one, REGISTRIES=1000
@@ -87,15 +87,18 @@ repeat: servers
 chaos: servers
 	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul CHAOS_DURATION=$(or $(DURATION),10m) CHAOS_SEED=$(or $(SEED),random) \
 		CHAOS_MINIMIZE=$(MINIMIZE) CHAOS_DIR=$(abspath $(ARTIFACTS)) \
-		$(GO) test -race -v -count=1 -timeout 0 -run 'TestChaos$$/on$(if $(BACKEND),/$(BACKEND)$$)' .
+		$(GO) test -race -v -count=1 -timeout 0 -run 'TestChaos$$/on$(if $(BACKEND),/^$(BACKEND:%reg=%)$$)' .
 
 chaos-bites: servers
 	cd $(CHAOS) && REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -tags bites -v -count=1 -timeout 0 -run TestChaosBites .
 
 BACKEND =
+ifneq ($(filter-out zk etcd consul mem zkreg etcdreg consulreg memreg,$(BACKEND)),)
+$(error BACKEND=$(BACKEND): want zkreg, etcdreg, consulreg or, for chaos, memreg)
+endif
 REGISTRIES = 1000
 # A process for each, so that what one leaves in memory is not in the way of the next.
-HERD = for b in $(or $(BACKEND),zkreg etcdreg consulreg); do \
+HERD = $(if $(filter mem%,$(BACKEND)),$(error herd is for zkreg, etcdreg and consulreg))for b in $(or $(BACKEND),zkreg etcdreg consulreg); do \
 	REGISTRY_TEST_REQUIRE=zk,etcd,consul $(GO) test -count=1 -timeout 30m -run "TestHerd/$$b" ./internal/herd
 
 # Without the race detector, which knows no more than 8,128 goroutines.

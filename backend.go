@@ -32,7 +32,7 @@ type Backend interface {
 	NewSession(ctx context.Context, ttl time.Duration) (Session, error)
 
 	// Lookup reads all records of service, as of some moment after the call
-	// began: not from a replica that lags. A part of them is an error. A
+	// began: not from a replica that lags. A partial list is an error. A
 	// service that nobody ever registered has none.
 	Lookup(ctx context.Context, service string) ([]Record, error)
 
@@ -102,8 +102,8 @@ type Session interface {
 	Put(ctx context.Context, recs []Record) []error
 
 	// Delete removes those of recs that this session holds. It leaves alone
-	// what others hold or what is absent, which is a success. Errors as for
-	// Put.
+	// what others hold or what is absent, which is a success. Of recs, only Service
+	// and ID count. Errors as for Put.
 	Delete(ctx context.Context, recs []Record) []error
 
 	// Close ends the session at the server, so that its records go now, and in
@@ -134,8 +134,8 @@ type Record struct {
 // goroutine at a time, and not after it has returned. Its methods do not block
 // on readers.
 //
-// The version is opaque to the Registry, which hands it to Current. It is that
-// of a set that the records handed over so far are not older than.
+// The version is opaque to the Registry, which hands it to Current. The records
+// handed over so far are at least as new as it.
 type Sink interface {
 	// Reset replaces the set by recs.
 	Reset(recs []Record, version string)

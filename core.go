@@ -43,6 +43,16 @@ func (o *Options) withDefaults() Options {
 	return d
 }
 
+func checkOptions(o *Options) error {
+	if o.TTL < minTTL || o.TTL > maxTTL {
+		return fmt.Errorf("%w TTL %v: want %v to %v, or 0 for %v", ErrInvalid, o.TTL, minTTL, time.Duration(maxTTL), defaultTTL)
+	}
+	if o.MaxInstances < 1 {
+		return fmt.Errorf("%w MaxInstances %d: want 1 or more, or 0 for %d", ErrInvalid, o.MaxInstances, defaultMaxInstances)
+	}
+	return nil
+}
+
 // core is the Registry over a Backend. What it does on its own is to ask;
 // announcing is the keeper's, watching that of one watch for each service.
 type core struct {

@@ -39,7 +39,7 @@ type FollowOptions struct {
 	// then begins with that set, marked as unconfirmed. If the registry then has
 	// nobody, the set stays for as long as after any other outage: see
 	// Snapshot.Err. Each registry needs a directory of its own. The file is replaced
-	// as a whole, a second after a change at the earliest. One that cannot be read or
+	// as a whole, a second after a change, or when the View ends. One that cannot be read or
 	// written is logged and does no harm; it is never taken for an empty set.
 	Cache string
 
@@ -49,8 +49,8 @@ type FollowOptions struct {
 }
 
 // Follow keeps a View of service in reg until ctx ends or the View is closed: ctx is
-// not that of a request. It does not wait for the registry: [View.Wait] does. The
-// error is for a bad name of the service.
+// not that of a request. It does not wait for the registry: [View.Wait] does. It
+// fails only if service is no valid name.
 func Follow(ctx context.Context, reg Registry, service string, opts *FollowOptions) (*View, error) {
 	if err := checkName("service", service, false); err != nil {
 		return nil, &Error{Op: "follow", Service: service, Err: err}
@@ -107,9 +107,9 @@ func (v *View) Changed() <-chan struct{} {
 	return v.changed
 }
 
-// Wait returns when there is a set, be it an empty one, or one from the cache. The
-// error says why there is none: ctx has ended, and what the registry was waited for
-// last; the registry refuses; the View or the Registry was closed.
+// Wait returns when there is a set, even an empty one or one from the cache.
+// Otherwise its error says why: ctx has ended (with the last trouble with the
+// registry), the registry refuses, or the View or the Registry was closed.
 func (v *View) Wait(ctx context.Context) error {
 	for {
 		changed := v.Changed()
@@ -151,12 +151,7 @@ func (v *View) await(ctx context.Context) error {
 func (v *View) known() bool { return !v.now.Load().Confirmed.IsZero() }
 
 // ended is why the view has ended, if it has.
-func (v *View) ended() error {
-	if v.ctx.Err() == nil {
-		return nil
-	}
-	return context.Cause(v.ctx)
-}
+func (v *View) ended() error { return context.Cause(v.ctx) }
 
 func (v *View) wrap(err error) error {
 	var e *Error

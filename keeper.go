@@ -24,14 +24,14 @@ type keeper struct {
 	later   []*entry         // to be written when they are due
 	gen     uint64           // the newest wish of any entry
 
-	ttl     time.Duration           // granted to the session
-	since   time.Time               // when it was opened
-	proven  time.Time               // until when the session is alive for certain
-	doubt   error                   // why the newest renewal failed, or why there is no session
-	away    bool                    // it is known that no session can be had
-	abandon context.CancelCauseFunc // ends the session under way; nil if there is none
-	ended   error                   // set by close: why something may not be withdrawn
-	news    news
+	ttl         time.Duration           // granted to the session
+	since       time.Time               // when it was opened
+	proven      time.Time               // until when the session is alive for certain
+	doubt       error                   // why the newest renewal failed, or why there is no session
+	away        bool                    // it is known that no session can be had
+	abandon     context.CancelCauseFunc // ends the session under way; nil if there is none
+	unconfirmed error                   // at Close: why something may not be withdrawn
+	news        news
 }
 
 var (
@@ -97,15 +97,15 @@ func (k *keeper) close() error {
 			k.gen++
 			e.want.gone = k.gen
 		}
-		if k.ended != nil {
-			k.leave(e, k.ended)
+		if k.unconfirmed != nil {
+			k.leave(e, k.unconfirmed)
 		}
 		k.finish(e, ErrClosed)
 	}
 	for _, left := range k.left {
-		k.ended = orElse(k.ended, left.why)
+		k.unconfirmed = orElse(k.unconfirmed, left.why)
 	}
-	return k.ended
+	return k.unconfirmed
 }
 
 // finish ends what is wanted of e for good. k.mu is held.

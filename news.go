@@ -76,3 +76,11 @@ func (k *keeper) returned() {
 		k.mu.say(slog.LevelInfo, "registry: registered again", "registrations", n, "after", d)
 	}
 }
+
+// stopTimer ends a timer that may not be set.
+func stopTimer(t **time.Timer) {
+	if *t != nil {
+		(*t).Stop()
+		*t = nil
+	}
+}

@@ -32,9 +32,9 @@ var imports = map[string]string{
 // package calls it in its init. It panics if the scheme is taken.
 //
 // Open has checked the URL before it calls open: it holds no credentials, and
-// its path is "" or one or more valid names, each after a slash. Its Host is
-// what stands there, which may be several servers: see [Servers], and
-// [Params]. The ctx bounds open; a backend connects when it is first used.
+// its path is "" or valid names, each after a slash. Its Host may name several
+// servers, for which there is [Servers]. Its query is unchecked: use [Params].
+// The ctx bounds open; a backend connects when it is first used.
 func RegisterScheme(scheme string, open func(context.Context, *url.URL) (Backend, error)) {
 	schemes.Lock()
 	defer schemes.Unlock()
@@ -137,9 +137,9 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// Servers returns the servers in the host of u, which are separated by commas,
-// each as host:port. It is for backends, as are the checks: there must be one
-// or more, and defaultPort is added where there is none.
+// Servers returns the servers in u.Host, separated by commas, each as host:port,
+// and adds defaultPort where there is none. It is an error if there is none, or if
+// one is no address. It is for backends.
 func Servers(u *url.URL, defaultPort string) ([]string, error) {
 	if u.Host == "" {
 		return nil, fmt.Errorf("%w URL: it names no host; want %s://host:%s,host:%s/root", ErrInvalid, u.Scheme, defaultPort, defaultPort)

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -186,16 +185,6 @@ func checkAddr(addr string) error {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("%w address %q: the port must be a number from 1 to 65535", ErrInvalid, addr)
-	}
-	return nil
-}
-
-func checkOptions(o *Options) error {
-	if o.TTL < minTTL || o.TTL > maxTTL {
-		return fmt.Errorf("%w TTL %v: want %v to %v, or 0 for %v", ErrInvalid, o.TTL, minTTL, time.Duration(maxTTL), defaultTTL)
-	}
-	if o.MaxInstances < 1 {
-		return fmt.Errorf("%w MaxInstances %d: want 1 or more, or 0 for %d", ErrInvalid, o.MaxInstances, defaultMaxInstances)
 	}
 	return nil
 }

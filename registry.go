@@ -39,9 +39,8 @@ type Registry interface {
 	// from then on a Lookup by anybody sees it. While the registry cannot be
 	// reached Register waits, until ctx ends; its error then wraps both the
 	// cause of ctx and the last cause of the waiting. When Register returns an
-	// error, nothing stays registered, but where the registry cannot be
-	// reached to withdraw what may have been written, that goes with the
-	// session.
+	// error, nothing stays registered. If the registry cannot be reached to
+	// withdraw what may have been written, that record goes when the session ends.
 	//
 	// If (Service, ID) is registered already, here or elsewhere, the newer
 	// registration takes over at once and without a gap, and the older one
@@ -97,14 +96,15 @@ type Registry interface {
 // A Registration is one announced instance. Its methods are safe for
 // concurrent use.
 type Registration interface {
-	// Instance returns what is announced, with the latest metadata.
+	// Instance returns what is announced, with the latest metadata, confirmed or not.
 	Instance() Instance
 
 	// Update replaces the metadata and returns once the registry has confirmed
 	// it. Readers see the old or the new record, never none and never a
-	// mixture. After an error the new metadata is unconfirmed and still
-	// wanted: it is written when the registry can be reached. Invalid metadata
-	// is refused with nothing changed.
+	// mixture. Metadata that is invalid, or makes the record larger than MaxRecord,
+	// is refused with nothing changed, and so is every Update of a registration that
+	// has ended (ErrClosed, ErrSuperseded). After any other error the new metadata is
+	// unconfirmed and still wanted: it is written when the registry takes it.
 	Update(ctx context.Context, meta map[string]string) error
 
 	// Deregister withdraws the instance and returns once the registry has
@@ -170,7 +170,7 @@ type Snapshot struct {
 	// Confirmed is when the registry last confirmed this set.
 	Confirmed time.Time
 
-	// Skipped counts records of the service that cannot be used, since their
+	// Skipped counts records of the service that cannot be used, because their
 	// name or value is not one of ours. Each is logged once.
 	Skipped int
 
@@ -181,7 +181,7 @@ type Snapshot struct {
 type Options struct {
 	// TTL is how long the registry keeps a record whose owner is silent: 10 s
 	// if 0, at least 100 ms, at most 24 h. The server may grant another, see
-	// Registration.TTL. What it says of watches, Lookup and Close goes by this one.
+	// Registration.TTL. Bounds on watches, Lookup and Close are computed from this value.
 	TTL time.Duration
 
 	// MaxInstances bounds a service: a set with more records gives
@@ -210,7 +210,7 @@ const (
 	// MaxRecord is the largest encoded record in bytes.
 	MaxRecord = 16 << 10
 
-	// MaxBackoff is the longest pause between two tries to reach the registry, but
+	// MaxBackoff is the longest pause between two tries to reach the registry, except
 	// after a refusal. Pauses start at 50 ms, double, and are jittered down to half.
 	// After a refusal the pause is from MaxBackoff to 3/2 MaxBackoff, and a watch whose
 	// set is too large waits for Options.TTL at least.

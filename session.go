@@ -95,16 +95,16 @@ func (k *keeper) refused(err error) {
 	}
 }
 
-// unheld notes that the session is over.
-func (k *keeper) unheld(s Session, why, closed error) {
+// unheld notes that the session is over: why, and why the server may not have ended it.
+func (k *keeper) unheld(s Session, why, unended error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.abandon = nil
 	k.doubt = why
-	stop(&k.news.lapse)
+	stopTimer(&k.news.lapse)
 	k.tell(Event{Kind: SessionOver, Err: why})
 	if k.c.ctx.Err() != nil {
-		k.ended = closed
+		k.unconfirmed = unended
 		return
 	}
 	n := 0
@@ -113,7 +113,7 @@ func (k *keeper) unheld(s Session, why, closed error) {
 			k.tell(Event{Kind: RecordLost, Service: e.service, ID: e.id, Err: why})
 		}
 		switch {
-		case !e.there || closed == nil:
+		case !e.there || unended == nil:
 		case errors.Is(why, errAbandoned):
 			k.leave(e, errAbandoned)
 		default:

@@ -54,7 +54,7 @@ func settling(ttl time.Duration) time.Duration { return MaxBackoff + ttl/2 }
 // hold empties the set after a while, unless records come before. w.mu is held.
 func (w *watch) hold(version string) {
 	w.version = version
-	w.resets++
+	w.brought++
 	if w.emptied != nil {
 		return
 	}

@@ -86,7 +86,7 @@ func (w *watch) verify(ctx context.Context, s *sink) error {
 		var doubted uint64 // how far the set was when its version was another for the first time
 		for doubts := 0; ; doubts++ {
 			w.mu.Lock()
-			version, resets, begun := w.version, w.resets, s.begun
+			version, brought, begun := w.version, w.brought, s.begun
 			heard := time.Until(w.confirmed.Add(ttl * 2 / 3))
 			w.mu.Unlock()
 			asked = time.Now()
@@ -110,17 +110,17 @@ func (w *watch) verify(ctx context.Context, s *sink) error {
 			}
 			w.mu.Lock()
 			w.answered = asked
-			moved := w.resets != resets
+			moved := w.brought != brought
 			if same && !moved && w.emptied == nil {
 				w.confirmed = time.Now()
 			}
 			w.mu.Unlock()
-			if same || moved || doubts > 0 && resets != doubted {
+			if same || moved || doubts > 0 && brought != doubted {
 				break
 			}
 			// The news may be under way. If it has not come by the next look, at
 			// a set that did not move in between, it was lost.
-			doubted = resets
+			doubted = brought
 			if doubts > 0 {
 				w.c.log.Warn("registry: watch missed a change: reading the whole set again", "service", w.service)
 				return errMissed

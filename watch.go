@@ -26,7 +26,7 @@ type watch struct {
 	skipped   int
 	known     bool          // a first set has come
 	version   string        // the backend's, of the newest set
-	resets    uint64        // sets and changes that the backend has brought
+	brought   uint64        // sets and changes that the backend has brought
 	patience  time.Duration // how long an attempt may take to bring a set, where the registry answers
 	confirmed time.Time
 	trouble   error       // what Snapshot.Err shows
@@ -99,7 +99,7 @@ func (w *watch) bump() {
 // current notes that the set is the registry's as of now. w.mu is held.
 func (w *watch) current(version string, changed bool) {
 	w.version = version
-	w.resets++
+	w.brought++
 	w.last = nil
 	w.confirmed = time.Now()
 	w.broke = time.Time{}
@@ -185,14 +185,6 @@ func (w *watch) stop(t **time.Timer) {
 	*t = nil
 }
 
-// stop ends a timer that may not be set.
-func stop(t **time.Timer) {
-	if *t != nil {
-		(*t).Stop()
-		*t = nil
-	}
-}
-
 // run keeps the backend's Watch going until w.ctx ends, or the registry refuses
 // before it has ever answered.
 func (w *watch) run() {
@@ -229,5 +221,5 @@ func (w *watch) run() {
 func (w *watch) progress() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.resets
+	return w.brought
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -117,13 +118,7 @@ func show(list []registry.Instance) string {
 	var words []string
 	for _, in := range list {
 		word := in.ID
-		for i, k := range slices.Sorted(func(yield func(string) bool) {
-			for k := range in.Meta {
-				if !yield(k) {
-					return
-				}
-			}
-		}) {
+		for i, k := range slices.Sorted(maps.Keys(in.Meta)) {
 			word += []string{"{", ","}[min(i, 1)] + k + "=" + in.Meta[k]
 		}
 		if len(in.Meta) > 0 {
@@ -279,8 +274,8 @@ func (e *env) eventually(d time.Duration, want string, ok func() bool) {
 	}
 }
 
-// after runs f in a goroutine, and returns a function that waits for its error.
-func (e *env) after(f func() error) (wait func(d time.Duration) error) {
+// start runs f in a goroutine, and returns a function that waits for its error.
+func (e *env) start(f func() error) (wait func(d time.Duration) error) {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
 	return func(d time.Duration) error {

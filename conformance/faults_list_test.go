@@ -14,7 +14,7 @@ var faults = []fault{
 	}},
 	{"an owner that was frozen goes on with a session that is over", bubbles, "frozen-owner", []edit{
 		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case errors.Is(err, ErrSessionLost):\n			return\n		default:"},
-		{"lease.go", "		if errors.Is(err, ErrSessionLost) {\n			cancel(err)\n			return\n		}\n", "		if errors.Is(err, ErrSessionLost) {\n			return\n		}\n"},
+		{"guard.go", "		if errors.Is(err, ErrSessionLost) {\n			cancel(err)\n			return\n		}\n", "		if errors.Is(err, ErrSessionLost) {\n			return\n		}\n"},
 	}},
 	{"a watch that gives up in a long outage", bubbles, "long-outage", []edit{
 		{"watch.go", "		if w.troubled(err) {\n", "		if w.troubled(err) || pause.d == MaxBackoff {\n"},
@@ -30,10 +30,10 @@ var faults = []fault{
 		{"registration.go", "	if err != nil && e != nil {\n		r.k.giveUp()\n	}\n", "	if err != nil {\n		r.k.mu.Lock()\n		e.want = r\n		r.k.mu.Unlock()\n	}\n"},
 	}},
 	{"Close says that all is withdrawn, whatever the registry said", bubbles, "close-in-outage", []edit{
-		{"session.go", "		k.ended = closed\n", ""},
+		{"session.go", "		k.unconfirmed = unended\n", ""},
 	}},
 	{"a withdrawal in vain is forgotten with its session", bubbles, "close-after-an-outage", []edit{
-		{"keeper.go", "	for _, left := range k.left {\n		k.ended = orElse(k.ended, left.why)\n	}\n", ""},
+		{"keeper.go", "	for _, left := range k.left {\n		k.unconfirmed = orElse(k.unconfirmed, left.why)\n	}\n", ""},
 	}},
 	{"a bad name is sent", bubbles, "bad-input", []edit{
 		{"core.go", "	if err := checkName(\"service\", service, false); err != nil {\n		return nil, c.wrap(\"lookup\"", "	if err := error(nil); err != nil {\n		return nil, c.wrap(\"lookup\""},
@@ -65,7 +65,7 @@ var faults = []fault{
 		{"keeper.go", "e.want.owner, !e.want.confirmed", "e.want.owner, true"},
 	}},
 	{"a record that others deleted stays away", bubbles, "deleted-by-others", []edit{
-		{"lease.go", "		k.enqueue(e)\n", ""},
+		{"guard.go", "		k.enqueue(e)\n", ""},
 	}},
 	{"an owner that is cut off is not told", bubbles, "owner-learns-that-it-is-cut-off", []edit{
 		{"lease.go", "	case e.held && time.Now().Before(k.proven):", "	case e.held:"},

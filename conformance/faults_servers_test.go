@@ -27,7 +27,7 @@ var serverFaults = []fault{
 		{"memreg/conn.go", "		case l.alone:\n			c.leave(l.member)\n			return l.breaks, errNoLeader\n", ""},
 	}},
 	{"what a restored registry lacks stays away", bubbles, "restored", []edit{
-		{"lease.go", "		k.enqueue(e)\n", ""},
+		{"guard.go", "		k.enqueue(e)\n", ""},
 	}},
 	{"a deadline by the wall clock", bubbles, "owner-learns-that-it-is-cut-off", []edit{
 		jump,

@@ -30,7 +30,7 @@ var herd = []testCase{
 		w := e.watch(e.client())
 		var waits []func(time.Duration) error
 		for i, c := range all {
-			waits = append(waits, e.after(func() error {
+			waits = append(waits, e.start(func() error {
 				_, err := c.Registry.Register(e.ctx(e.back()), instance(fmt.Sprint("x", i)))
 				return err
 			}))

@@ -55,7 +55,7 @@ var parted = []testCase{
 		w := e.watch(b)
 		w.set(e.again(), "")
 		e.cluster.Isolate(0)
-		wait := e.after(func() error {
+		wait := e.start(func() error {
 			_, err := a.Registry.Register(e.Context(), instance("x"))
 			return err
 		})

@@ -33,7 +33,7 @@ type Proxy struct {
 	relays   []*relay // that are not broken, oldest first
 	writing  [2]int   // relays that write just now, by direction
 	bytes    int
-	refused  int // connections broken at once, since p was cut
+	refused  int // connections broken at once because p was cut, over its life
 }
 
 // NewProxy starts a proxy on a free port of 127.0.0.1 that forwards to target,
@@ -150,7 +150,7 @@ func (p *Proxy) Bytes() int {
 	return p.bytes
 }
 
-// Refused is how many connections were broken at once so far, since p was cut.
+// Refused is how many connections were broken at once so far because p was cut.
 func (p *Proxy) Refused() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

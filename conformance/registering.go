@@ -46,7 +46,7 @@ var registering = []testCase{
 			for i, c := range clients {
 				in := instance(fmt.Sprint("x", i))
 				in.Service = fmt.Sprint("first", round)
-				wait = append(wait, e.after(func() error {
+				wait = append(wait, e.start(func() error {
 					<-start
 					_, err := c.Registry.Register(e.ctx(e.back()), in)
 					return err
@@ -74,7 +74,7 @@ var registering = []testCase{
 			n := fmt.Sprint(tries)
 			want = "before x{n=" + n + "}"
 			a.DropReply()
-			wait := e.after(func() error {
+			wait := e.start(func() error {
 				_, err := a.Registry.Register(e.ctx(5*e.back()), instance("x", "n", n))
 				return err
 			})
@@ -195,7 +195,7 @@ var registering = []testCase{
 		together := func(do func(i int) error) {
 			var wait []func(time.Duration) error
 			for i := range n {
-				wait = append(wait, e.after(func() error { return do(i) }))
+				wait = append(wait, e.start(func() error { return do(i) }))
 			}
 			for _, f := range wait {
 				if err := f(e.back()); err != nil {
@@ -297,7 +297,7 @@ func (e *env) awayAtStart(a Client, within time.Duration, back func()) {
 	}
 	forever, stop := context.WithCancel(e.Context())
 	defer stop()
-	wait := e.after(func() error {
+	wait := e.start(func() error {
 		_, err := a.Registry.Register(forever, instance("x"))
 		return err
 	})

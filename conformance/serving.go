@@ -120,7 +120,7 @@ func (n *network) serve() *server {
 	return s
 }
 
-// A client asks for the time, and the same client's registry is watched.
+// A timeClient asks for the time, and the same client's registry is watched.
 type timeClient struct {
 	*timesvc.Client
 	e      *env
@@ -132,7 +132,7 @@ type timeClient struct {
 func (n *network) get(servers []*server) *timeClient {
 	n.e.Helper()
 	c := n.e.client()
-	opts := &timesvc.ClientOptions{DialTimeout: dialTimeout, Logger: n.e.logger()}
+	opts := &timesvc.ClientOptions{TryTimeout: dialTimeout, Logger: n.e.logger()}
 	if n.e.h.Virtual {
 		opts.Dial = n.pipes.Dial
 	}

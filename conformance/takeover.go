@@ -70,7 +70,7 @@ var takeover = []testCase{
 			mark := w.mark()
 			a.Cut()
 			e.register(b, "x", "by", "b")
-			wait := e.after(func() error { return old.Deregister(e.ctx(e.back())) }) // it has not been told
+			wait := e.start(func() error { return old.Deregister(e.ctx(e.back())) }) // it has not been told
 			w.set(e.h.TTL, "sibling x{by=b}")
 			w.quiet(time.Duration(i) * e.h.TTL / 16)
 			a.Heal()
@@ -93,7 +93,7 @@ var takeover = []testCase{
 			var mu sync.Mutex
 			var wait []func(time.Duration) error
 			for i := range n {
-				wait = append(wait, e.after(func() error {
+				wait = append(wait, e.start(func() error {
 					r, err := c.Registry.Register(e.ctx(e.back()), instance(fmt.Sprintf("x%03d", i)))
 					mu.Lock()
 					defer mu.Unlock()

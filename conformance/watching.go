@@ -51,7 +51,7 @@ var watching = []testCase{
 		r := e.register(a, "x")
 		for i := range 40 {
 			b := e.client()
-			wait := e.after(func() error { // so many that the last one comes at one moment or another
+			wait := e.start(func() error { // so many that the last one comes at one moment or another
 				for k := range i%10 + 1 {
 					if err := r.Update(e.ctx(e.back()), map[string]string{"n": fmt.Sprintf("%d.%d", i, k)}); err != nil {
 						return err

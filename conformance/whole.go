@@ -55,7 +55,7 @@ var whole = []testCase{
 			a := e.client()
 			e.register(a, "x")
 			w.set(e.h.TTL, "x")
-			waiting := e.after(func() error { _, err := a.Registry.Register(e.Context(), instance("y")); return err })
+			waiting := e.start(func() error { _, err := a.Registry.Register(e.Context(), instance("y")); return err })
 			w.until(e.h.TTL, "y too", func(s registry.Snapshot) bool { return has(s, "y") })
 			_ = waiting(e.h.TTL)
 			if freeze {
@@ -63,7 +63,7 @@ var whole = []testCase{
 			} else {
 				a.Cut()
 			}
-			pending := e.after(func() error { _, err := a.Registry.Register(e.Context(), instance("z")); return err })
+			pending := e.start(func() error { _, err := a.Registry.Register(e.Context(), instance("z")); return err })
 			w.quiet(e.h.TTL / 16) // it waits for the registry
 			began := time.Now()
 			if err := a.Registry.Close(); err == nil {
@@ -160,7 +160,7 @@ var whole = []testCase{
 			"Deregister": down.Deregister,
 		} {
 			ctx, cancel := context.WithCancelCause(e.Context())
-			wait := e.after(func() error { return call(ctx) })
+			wait := e.start(func() error { return call(ctx) })
 			w.quiet(e.h.TTL / 16) // it waits for the registry
 			cause := errors.New("the caller has had enough")
 			cancel(cause)

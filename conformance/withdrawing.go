@@ -47,7 +47,7 @@ var withdrawing = []testCase{
 			w.set(e.h.TTL, "y z")
 			a.Cut()
 			w.quiet(e.h.TTL * time.Duration(i) / 4) // from a short break to a session that is lost
-			wait := e.after(func() error { return r.Deregister(e.ctx(e.back())) })
+			wait := e.start(func() error { return r.Deregister(e.ctx(e.back())) })
 			a.Heal()
 			if err := wait(e.back()); err != nil {
 				e.Errorf("Deregister while reconnecting: %v", err)

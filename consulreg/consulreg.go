@@ -9,7 +9,7 @@
 // CONSUL_CACERT, …), is taken from there unless Options.Config has it.
 //
 // A session belongs to the node of the agent at which it was opened, and ends when
-// that node leaves the cluster: best ask the agent of the machine. One that waits
+// that node leaves the cluster: best ask the agent of the machine. A query that waits
 // for changes takes a connection: there is one for each Watch, and one for each
 // service in which a session holds something. An agent allows an address 200, if
 // it is not told otherwise (http_max_conns_per_client).
@@ -89,7 +89,7 @@ type Backend struct {
 
 // New returns a Backend on the agents or servers of one cluster, each as
 // host:port. They are taken in turn: when a request to one fails, the next goes
-// to the next. It does not connect yet. A mistake in opts is the error of every call.
+// to the next. It does not connect yet. A mistake in servers or opts is the error of every call.
 // Give it to [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
 	if opts == nil {
@@ -180,8 +180,8 @@ func (b *Backend) unreadable(path string) error {
 	return fmt.Errorf("%v: %w: the token may not read all of %s", b, registry.ErrDenied, path)
 }
 
-// Services reads the names of all keys, and then of each service so many keys
-// until one is held: one is most often enough.
+// Services reads the names of all keys, and then looks in each service for a key that
+// a session holds, at 1, 2, 4, … of them at a time: the first is mostly held.
 func (b *Backend) Services(ctx context.Context) ([]string, error) {
 	names, meta, err := ask(b, func() ([]string, *api.QueryMeta, error) {
 		return b.client.KV().Keys(b.root, "", consistent(ctx))

@@ -35,10 +35,10 @@ func (s *session) hold(service, key string, index uint64) {
 	}
 }
 
-// release forgets a key that was ours as of index, or as of any if that is 0, and
+// forget drops a key that was ours as of index, or as of any if that is 0, and
 // returns the index; 0 if it was not. It is called before a key is written: until
 // that is done its loss is no news.
-func (s *session) release(service, key string, index uint64) uint64 {
+func (s *session) forget(service, key string, index uint64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.held[service][key]
@@ -87,7 +87,7 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 		}
 		// Others write, too: nine tenths of the time are theirs. But an answer that was
 		// long in coming must not keep the next loss from being seen.
-		if err := pause(ctx, min(9*time.Since(began), inspectPause)); err != nil {
+		if err := pause(ctx, min(9*time.Since(began), maxReadPause)); err != nil {
 			return err
 		}
 	}
@@ -200,9 +200,6 @@ func (s *session) lookAt(service string, l *listener, now mark) {
 }
 
 const (
-	// inspectPause is the most time between two looks at what the session holds.
-	inspectPause = time.Second
-
 	// listenPause is the least time between two queries of a listener: others may
 	// write often, and each answer costs the server as many steps as there are keys.
 	listenPause = 50 * time.Millisecond
@@ -263,7 +260,7 @@ func (s *session) inspect(ctx context.Context, lost func(service, id string)) er
 				return why
 			}
 			service, id := s.b.split(ops[i].Key)
-			if s.release(service, ops[i].Key, ops[i].Index) > 0 { // else it was written since
+			if s.forget(service, ops[i].Key, ops[i].Index) > 0 { // else it was written since
 				lost(service, id)
 			}
 		}

@@ -23,6 +23,9 @@ const (
 	// leader in that moment keeps a query for a minute, and answers others meanwhile.
 	maxDelay = 10 * time.Second
 
+	// maxReadPause is the longest pause after a read, where that took long.
+	maxReadPause = time.Second
+
 	minPause = 2 * time.Millisecond
 	maxPause = 200 * time.Millisecond
 )
@@ -175,7 +178,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		}
 		// Where there are many changes, half of the time goes into reading, if that is not slow
 		// for another reason.
-		if err := pause(ctx, max(min(time.Since(began), inspectPause), minPause, quiet)); err != nil {
+		if err := pause(ctx, max(min(time.Since(began), maxReadPause), minPause, quiet)); err != nil {
 			return err
 		}
 		news = false

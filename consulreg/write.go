@@ -80,7 +80,7 @@ func (s *session) writeFenced(ctx context.Context, recs []registry.Record, plan 
 		var unknown []string
 		for i, rec := range recs {
 			keys[i] = s.b.path(rec.Service) + rec.ID
-			there, known := assume(s.release(rec.Service, keys[i], 0))
+			there, known := assume(s.forget(rec.Service, keys[i], 0))
 			if again || !known {
 				unknown = append(unknown, keys[i])
 			} else {

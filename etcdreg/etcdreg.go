@@ -8,7 +8,7 @@
 // A Registry on etcd has one connection, to one server at a time, and moves to
 // the next when that one fails; and one watch stream, whatever it watches. Leases
 // are granted in whole seconds, and for no less than 1.5 times the election
-// timeout of the servers: 2 s by default. Servers of etcd 3.4 and 3.5 need the mends of
+// timeout of the servers: 2 s by default. Servers of etcd 3.4 and 3.5 need the fixes of
 // its issues 15220 and 17507.
 //
 // Where the servers ask for rights, a client needs them for all keys below
@@ -72,8 +72,8 @@ type Backend struct {
 }
 
 // New returns a Backend on a cluster, each server as host:port. It does not
-// connect yet. A mistake in opts is the error of every call. Give it to [registry.New],
-// which closes it.
+// connect yet. A mistake in servers or opts is the error of every call. Give it to
+// [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
 	b := &Backend{turn: rand.IntN(max(len(servers), 1)), watches: map[string]*follower{}}
 	if opts != nil {

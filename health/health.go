@@ -18,7 +18,7 @@ import (
 )
 
 // ErrUnhealthy is why a Registration is not confirmed, by its Err, while its instance
-// is withdrawn since the check fails.
+// is withdrawn because the check fails.
 var ErrUnhealthy = errors.New("unhealthy")
 
 // Options configure the checks. The zero value and nil work.

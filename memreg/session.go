@@ -152,3 +152,9 @@ func (ss *session) Close(ctx context.Context) error {
 		return 0, err
 	})
 }
+
+// extend gives the session its whole TTL again; the store's mutex is held.
+func (ss *session) extend() {
+	ss.expires = time.Now().Add(ss.ttl)
+	ss.timer.Reset(ss.ttl)
+}

@@ -79,7 +79,7 @@ func (s *Store) Remove(service, id string) {
 	}
 }
 
-// at returns the service at a path. s.mu is held, as in all that follows.
+// at returns the service at a path. s.mu is held.
 func (s *Store) at(path string) *service {
 	v := s.services[path]
 	if v == nil {

@@ -35,11 +35,10 @@ type ClientOptions struct {
 	// Timeout bounds a request with all its tries: 2 s if 0 or less.
 	Timeout time.Duration
 
-	// DialTimeout bounds one try while there are other instances left to try:
-	// from dialling, which is nearly all of it, to the end of the answer. It is
-	// a quarter of Timeout if 0 or less, and no more than half of the time that
-	// remains. The last instance left has all of that.
-	DialTimeout time.Duration
+	// TryTimeout bounds one try while there are other instances left, from dialling
+	// to the end of the answer: a quarter of Timeout if 0 or less, and no more than
+	// half of the time that remains. The last instance left has all of that.
+	TryTimeout time.Duration
 
 	// Dial connects to an instance; network is "tcp". That of net.Dialer if nil.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -55,7 +54,7 @@ type ClientOptions struct {
 	// while the registry is away: see [registry.FollowOptions]. None if empty.
 	Cache string
 
-	// Logger receives a line when an instance is left out, since it failed, and when
+	// Logger receives a line when an instance is left out because it failed, and when
 	// it is well again; and for trouble with the registry or the cache. slog.Default
 	// if nil.
 	Logger *slog.Logger
@@ -99,8 +98,8 @@ func NewClient(reg registry.Registry, service string, opts *ClientOptions) *Clie
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	if o.DialTimeout <= 0 {
-		o.DialTimeout = o.Timeout / 4
+	if o.TryTimeout <= 0 {
+		o.TryTimeout = o.Timeout / 4
 	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
@@ -137,7 +136,7 @@ func (c *Client) Get(ctx context.Context) (Answer, error) {
 	if err := c.ready(ctx); err != nil {
 		return Answer{}, c.fail(err, nil)
 	}
-	req := c.svc.Request(ctx, c.opts.Key, c.opts.DialTimeout)
+	req := c.svc.Request(ctx, c.opts.Key, c.opts.TryTimeout)
 	var failed tries
 	for {
 		t, err := req.Next()

@@ -86,7 +86,7 @@ func TestStoppedWithoutWarning(t *testing.T) { // promise 45
 				const limit = 300 * time.Millisecond
 				s := w.serve("h:1", nil)
 				w.serve("h:2", nil)
-				c, _ := w.client(timesvc.ClientOptions{DialTimeout: limit})
+				c, _ := w.client(timesvc.ClientOptions{TryTimeout: limit})
 				if _, err := c.Get(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -149,7 +149,7 @@ func TestLastInstanceHasTheWholeTime(t *testing.T) {
 			io.WriteString(c, "slow\r\n")
 			c.Close()
 		}()
-		c, _ := w.client(timesvc.ClientOptions{Timeout: 2 * time.Second, DialTimeout: time.Millisecond})
+		c, _ := w.client(timesvc.ClientOptions{Timeout: 2 * time.Second, TryTimeout: time.Millisecond})
 		a, err := c.Get(t.Context())
 		if err != nil || a.Text != "slow" || a.Latency != time.Second {
 			t.Errorf("%+v, %v", a, err)

@@ -94,7 +94,7 @@ func TestCutShort(t *testing.T) {
 		l := w.Listen("silent:1") // where nobody accepts
 		defer l.Close()
 		w.serve("h:1", nil)
-		c, _ := w.client(timesvc.ClientOptions{Policy: balance.RoundRobin(), DialTimeout: 100 * time.Millisecond})
+		c, _ := w.client(timesvc.ClientOptions{Policy: balance.RoundRobin(), TryTimeout: 100 * time.Millisecond})
 		for range 100 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			if _, err := c.Get(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -124,7 +124,7 @@ func TestTriedAndGone(t *testing.T) {
 			w.store.Plant(service, addr, nil)
 		}
 		var dialled []string
-		c, _ := w.client(timesvc.ClientOptions{DialTimeout: 100 * time.Millisecond, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, _ := w.client(timesvc.ClientOptions{TryTimeout: 100 * time.Millisecond, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			dialled = append(dialled, addr)
 			switch len(dialled) {
 			case 1:

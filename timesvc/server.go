@@ -100,9 +100,9 @@ type Server struct {
 // that takes at most Drain and 4 s.
 //
 // Serve also stops, and returns why, when the registry refuses the server;
-// when the registration ends, since a newer one took it over or the Registry
+// when the registration ends, because a newer one took it over or the Registry
 // was closed (it drains then, too); and when l fails for good. A listener that
-// fails for a while, since the process has no descriptors left, is tried again.
+// fails for a while, because the process has no descriptors left, is tried again.
 // After [Server.Close] it returns ErrServerClosed.
 //
 // While the registry cannot be reached, Serve answers whoever connects and

@@ -17,14 +17,14 @@ import (
 // to itself what the server granted, and goes on by itself with a new session
 // when one has expired.
 type conn struct {
-	b      *Backend
-	zk     *zk.Conn
-	events <-chan zk.Event
-	single bool          // no second session after the first: what owns nodes must know
-	asks   time.Duration // the session timeout asked for
-	ctx    context.Context
-	cancel context.CancelFunc
-	calls  sync.WaitGroup
+	b       *Backend
+	zk      *zk.Conn
+	events  <-chan zk.Event
+	single  bool          // no second session after the first: what owns nodes must know
+	timeout time.Duration // the session timeout asked for
+	ctx     context.Context
+	cancel  context.CancelFunc
+	calls   sync.WaitGroup
 
 	mu      sync.Mutex
 	link    *link         // the newest TCP connection
@@ -37,7 +37,7 @@ type conn struct {
 	fails   int           // dials and handshakes that failed
 	streak  int           // those since a session that lasted
 	why     error         // the newest of these
-	asked   bool          // ready has been called
+	awaited bool          // ready has been called
 	changed chan struct{} // closed and made anew when one of these changes
 
 	zxid    atomic.Int64 // the newest that a server has answered with in this session
@@ -46,7 +46,7 @@ type conn struct {
 
 // open starts a connection, and does not wait for it.
 func (b *Backend) open(timeout time.Duration, single bool) (*conn, error) {
-	c := &conn{b: b, single: single, asks: timeout, changed: make(chan struct{})}
+	c := &conn{b: b, single: single, timeout: timeout, changed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.watches.init()
 	var err error
@@ -141,10 +141,10 @@ var errClosed = fmt.Errorf("connection %w", registry.ErrClosed)
 func (c *conn) ready(ctx context.Context) error {
 	before := 0
 	c.mu.Lock()
-	if c.asked {
+	if c.awaited {
 		before = c.fails
 	}
-	c.asked = true
+	c.awaited = true
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()

@@ -17,7 +17,7 @@ const (
 // session: one that does neither must not hold up the next until the session has
 // run out.
 func (c *conn) patience() time.Duration {
-	return min(max(c.asks/4, 100*time.Millisecond), 2*time.Second)
+	return min(max(c.timeout/4, 100*time.Millisecond), 2*time.Second)
 }
 
 // dial is the client library's way to a server, and sets its pace: at once after
@@ -33,7 +33,7 @@ func (c *conn) dial(network, addr string, timeout time.Duration) (net.Conn, erro
 	}
 	if rounds > 0 {
 		// Never so long that a session runs out over it.
-		d := min(minPause<<min(rounds-1, 10), max(minPause, min(maxPause, c.asks/8)))
+		d := min(minPause<<min(rounds-1, 10), max(minPause, min(maxPause, c.timeout/8)))
 		t := time.NewTimer(d/2 + rand.N(d/2))
 		defer t.Stop()
 		select {

@@ -246,11 +246,11 @@ func (s *session) watchStat(ctx context.Context, path string) (*zk.Stat, error) 
 }
 
 func (s *session) Put(ctx context.Context, recs []registry.Record) []error {
-	return s.write(ctx, recs, s.planPut)
+	return s.write(ctx, recs, true, s.planPut)
 }
 
 func (s *session) Delete(ctx context.Context, recs []registry.Record) []error {
-	return s.write(ctx, recs, s.planDelete)
+	return s.write(ctx, recs, false, s.planDelete)
 }
 
 // planPut reads what is there and decides.

@@ -49,12 +49,13 @@ func (b *Backend) split(path string) (service, id string) {
 
 // write makes one transaction of many records, as they most likely are: new ones
 // are absent, and those that the session holds are still its own. The records of
-// one that fails are read first when they are written again.
-func (s *session) write(ctx context.Context, recs []registry.Record, replan func(context.Context, *plan) (bool, error)) []error {
+// one that fails are read first when they are written again. To create them is to
+// put them, and else they are deleted.
+func (s *session) write(ctx context.Context, recs []registry.Record, create bool, replan func(context.Context, *plan) (bool, error)) []error {
 	s.setBusy(true)
 	defer s.setBusy(false)
 	errs := make([]error, len(recs))
-	s.knowParents(ctx, s.plans(recs), errs) // once for all batches
+	s.knowParents(ctx, s.plans(recs, create), errs) // once for all batches
 	var rest []registry.Record
 	var at []int
 	for i, rec := range recs {
@@ -63,17 +64,17 @@ func (s *session) write(ctx context.Context, recs []registry.Record, replan func
 		}
 	}
 	for i, err := range batch.Write(rest, func(recs []registry.Record, again bool, errs []error) (refused []int) {
-		return s.attempt(ctx, s.plans(recs), again, errs, replan)
+		return s.attempt(ctx, s.plans(recs, create), again, errs, replan)
 	}) {
 		errs[at[i]] = err
 	}
 	return errs
 }
 
-func (s *session) plans(recs []registry.Record) []*plan {
+func (s *session) plans(recs []registry.Record, create bool) []*plan {
 	plans := make([]*plan, len(recs))
 	for i, rec := range recs {
-		p := &plan{i: i, rec: rec, parent: s.b.path(rec.Service), create: rec.Value != nil}
+		p := &plan{i: i, rec: rec, parent: s.b.path(rec.Service), create: create}
 		p.path = p.parent + "/" + rec.ID
 		plans[i] = p
 	}

@@ -192,7 +192,8 @@ func (c *client) register(ctx context.Context, k int) {
 	case errors.Is(err, registry.ErrSuperseded):
 		begun.maybe = true
 		all = append(all, &op{kind: opSuperseded, key: k, client: c.n, regs: begun.regs, call: ret, ret: ret})
-	case c.expected("register", err):
+	default:
+		c.blame("register", err)
 		begun.maybe = true
 		ids := begun.regs
 		if old != nil {
@@ -234,7 +235,8 @@ func (c *client) update(ctx context.Context, h *handle) {
 		c.settled(h.key, o.ret)
 	case errors.Is(err, registry.ErrSuperseded):
 		o.maybe = true
-	case c.expected("update", err):
+	default:
+		c.blame("update", err)
 		o.maybe, o.ret = true, 0
 		c.open[h.key] = append(c.open[h.key], o)
 	}
@@ -252,7 +254,8 @@ func (c *client) deregister(ctx context.Context, h *handle) {
 		h.op.ret = ret
 		h.over.Store(int64(ret))
 		c.settled(h.key, ret)
-	} else if c.expected("deregister", err) {
+	} else {
+		c.blame("deregister", err)
 		h.op.maybe = true
 		c.open[h.key] = append(c.open[h.key], h.op)
 		c.limbo = append(c.limbo, h)
@@ -286,7 +289,7 @@ func (c *client) lookup(ctx context.Context, service string) {
 	if err == nil {
 		c.r.looked(c.n, service, list, call, c.r.now())
 	} else {
-		c.expected("lookup", err)
+		c.blame("lookup", err)
 	}
 }
 
@@ -294,15 +297,15 @@ func (c *client) services(ctx context.Context) {
 	names, err := c.registry.Services(ctx)
 	c.r.counts.note("services", err)
 	if err != nil {
-		c.expected("services", err)
+		c.blame("services", err)
 	} else if !slices.IsSorted(names) {
 		c.r.violated("client %d: Services are %q, not sorted", c.n, names)
 	}
 }
 
-// expected reports whether an operation may fail with err: because the registry cannot
-// be reached. Nobody refuses anything here.
-func (c *client) expected(what string, err error) bool {
+// blame makes an error that is a refusal a violation: nobody refuses anything here, the
+// registry can only be out of reach.
+func (c *client) blame(what string, err error) {
 	if c.r.ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		for _, kind := range []error{registry.ErrDenied, registry.ErrInvalid, registry.ErrTooLarge, registry.ErrClosed, registry.ErrSuperseded} {
 			if errors.Is(err, kind) {
@@ -310,5 +313,4 @@ func (c *client) expected(what string, err error) bool {
 			}
 		}
 	}
-	return true
 }

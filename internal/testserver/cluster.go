@@ -108,15 +108,6 @@ func (c *Cluster[S]) Leader(t testing.TB) S {
 	}
 }
 
-// KillLeader ends the member that leads without warning, and returns it. What it
-// stored is kept.
-func (c *Cluster[S]) KillLeader(t testing.TB) S {
-	t.Helper()
-	s := c.Leader(t)
-	s.Kill(t)
-	return s
-}
-
 // leaders returns the members that say that they lead, and why others said
 // nothing.
 func (c *Cluster[S]) leaders() (leaders []S, err error) {

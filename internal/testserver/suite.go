@@ -41,7 +41,7 @@ func (c *Cluster[S]) Suite(t *testing.T, open func(servers []string) registry.Ba
 			}
 		},
 		Members:    len(c.Members),
-		KillLeader: func() { c.KillLeader(t) },
+		KillLeader: func() { c.Leader(t).Kill(t) },
 		Stop:       each(func(n *Node) { n.Kill(t) }),
 		Start:      func() { c.Start(t) },
 		Save:       func() func() { return c.save(t) },
