@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,18 +46,54 @@ func TestEmptySetBehindADeadLink(t *testing.T) {
 	})
 }
 
+// ownerAndReader returns the link of a Registry that has registered an instance, and that of
+// another, reg, which is to watch it.
+func ownerAndReader(t *testing.T) (theirs, ours *memreg.Conn, reg registry.Registry) {
+	store := memreg.NewStore()
+	theirs, ours = store.Conn(), store.Conn()
+	owner := registry.New(theirs, quiet)
+	t.Cleanup(func() { owner.Close() })
+	register(t, owner, 1)
+	reg = registry.New(ours, quiet)
+	t.Cleanup(func() { reg.Close() })
+	return theirs, ours, reg
+}
+
+// TestEmptySetAfterARefusal: a refusal of all, as when a policy is taken away, ends the
+// sessions of the owners too, and a reader may be heard again before they are.
+func TestEmptySetAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 10 * time.Second
+		theirs, ours, reg := ownerAndReader(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 6*ttl)
+		defer cancel()
+		time.AfterFunc(ttl, func() { theirs.Deny(); ours.Deny() })
+		time.AfterFunc(4*ttl, ours.Allow)
+		time.AfterFunc(4*ttl+2*registry.MaxBackoff, theirs.Allow)
+		denied := false
+		var last registry.Snapshot
+		for snap, err := range reg.Watch(ctx, instance(1).Service) {
+			if err != nil {
+				continue
+			}
+			denied = denied || errors.Is(snap.Err, registry.ErrDenied)
+			if len(snap.Instances) != 1 {
+				t.Errorf("the set has %d instances, with Err %v", len(snap.Instances), snap.Err)
+			}
+			last = snap
+		}
+		if !denied || last.Err != nil {
+			t.Errorf("denied: %v; in the end Err is %v", denied, last.Err)
+		}
+	})
+}
+
 // TestBreakOfNearlyATTL: where all were cut off, for less than a TTL, but so long that
 // sessions have run out, a reader who is back before the owners does not see that.
 func TestBreakOfNearlyATTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ttl = 10 * time.Second
-		store := memreg.NewStore()
-		theirs, ours := store.Conn(), store.Conn()
-		owner := registry.New(theirs, quiet)
-		defer owner.Close()
-		register(t, owner, 1)
-		reg := registry.New(ours, quiet)
-		defer reg.Close()
+		theirs, ours, reg := ownerAndReader(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*ttl)
 		defer cancel()
 		time.AfterFunc(3*ttl/10, func() { theirs.Cut(); ours.Cut() }) // the next renewal is due

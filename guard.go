@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -14,14 +15,18 @@ func (k *keeper) guard(ctx context.Context, s Session, cancel context.CancelCaus
 	var since time.Time
 	for ctx.Err() == nil {
 		began := time.Now()
-		var back *time.Timer
+		lasts, over := context.WithCancel(ctx)
+		var wg sync.WaitGroup
 		if failed {
-			back = time.AfterFunc(s.TTL(), func() {
-				k.c.log.Info("registry: what is registered is watched again", "after", time.Since(since).Round(time.Millisecond))
+			wg.Go(func() {
+				if sleep(lasts, s.TTL()) {
+					k.c.log.Info("registry: what is registered is watched again", "after", time.Since(since).Round(time.Millisecond))
+				}
 			})
 		}
 		err := s.Guard(ctx, k.lost)
-		stopTimer(&back)
+		over()
+		wg.Wait()
 		if errors.Is(err, ErrSessionLost) {
 			cancel(err)
 			return

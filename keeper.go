@@ -97,7 +97,7 @@ func (k *keeper) close() error {
 			k.gen++
 			e.want.gone = k.gen
 		}
-		if k.unconfirmed != nil {
+		if e.there && k.unconfirmed != nil {
 			k.leave(e, k.unconfirmed)
 		}
 		k.finish(e, ErrClosed)

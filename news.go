@@ -2,15 +2,17 @@ package registry
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 )
 
 // news is what the keeper has told of an outage, so that each line comes once, and
 // the last one says how long it took. Guarded by the keeper's mutex.
 type news struct {
-	since time.Time   // when the session was last confirmed; zero: nothing is wrong
-	lapse *time.Timer // will tell that the proof of life has run out
-	again bool        // registrations are being written again
+	since time.Time      // when the session was last confirmed; zero: nothing is wrong
+	lapse *time.Timer    // will tell that the proof of life has run out
+	tells sync.WaitGroup // for lapse
+	again bool           // registrations are being written again
 }
 
 // troubled notes that something is wrong since the session was last confirmed, or
@@ -24,7 +26,9 @@ func (k *keeper) troubled(since time.Time) {
 // lapses tells when nothing proves any more that the session lives. k.mu is held.
 func (k *keeper) lapses() {
 	var timer *time.Timer
+	k.news.tells.Add(1)
 	timer = time.AfterFunc(time.Until(k.proven), func() {
+		defer k.news.tells.Done()
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if k.news.lapse == timer {
@@ -77,10 +81,10 @@ func (k *keeper) returned() {
 	}
 }
 
-// stopTimer ends a timer that may not be set.
-func stopTimer(t **time.Timer) {
-	if *t != nil {
-		(*t).Stop()
-		*t = nil
+// live undoes lapses. k.mu is held.
+func (k *keeper) live() {
+	if k.news.lapse != nil && k.news.lapse.Stop() {
+		k.news.tells.Done() // it will not be called
 	}
+	k.news.lapse = nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,5 +265,40 @@ func TestRefusalAfterAnotherFailureInTheLog(t *testing.T) {
 		_ = r.Update(t.Context(), map[string]string{"n": "1"})
 		time.Sleep(time.Minute)
 		story.want(t, `time=0s level=WARN .*write refused: trying again" .*instance=x1 err=.*denied.*`, `time=\d+s level=INFO .*record written again" .*instance=x1 .*`)
+	})
+}
+
+// A slowHandler takes a second for a line, and counts those under way.
+type slowHandler struct {
+	slog.Handler
+	underway *atomic.Int32
+}
+
+func (h slowHandler) Handle(context.Context, slog.Record) error {
+	h.underway.Add(1)
+	defer h.underway.Add(-1)
+	time.Sleep(time.Second)
+	return nil
+}
+
+func (h slowHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h slowHandler) WithAttrs([]slog.Attr) slog.Handler       { return h }
+
+// TestNoLineAfterClose: a line that is being written is waited for, whatever time it takes.
+func TestNoLineAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var underway atomic.Int32
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, &registry.Options{Logger: slog.New(slowHandler{underway: &underway})})
+		r := register(t, reg, 1)
+		link.Cut()
+		time.Sleep(2 * time.Second) // past the lines about the link
+		for r.Err() == nil || underway.Load() == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		reg.Close()
+		if n := underway.Load(); n > 0 {
+			t.Errorf("%d lines are being written after Close", n)
+		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 // run opens sessions, one after the other, while something is wanted.
 func (k *keeper) run() {
 	defer close(k.done)
+	defer k.news.tells.Wait()
 	ctx := k.c.ctx
 	var pause backoff
 	for {
@@ -101,10 +102,15 @@ func (k *keeper) unheld(s Session, why, unended error) {
 	defer k.mu.Unlock()
 	k.abandon = nil
 	k.doubt = why
-	stopTimer(&k.news.lapse)
+	k.live()
 	k.tell(Event{Kind: SessionOver, Err: why})
 	if k.c.ctx.Err() != nil {
-		k.unconfirmed = unended
+		for _, e := range k.entries {
+			if e.there {
+				k.unconfirmed = unended
+			}
+			e.held = false
+		}
 		return
 	}
 	n := 0

@@ -27,7 +27,7 @@ type sink struct {
 }
 
 // Reset takes an empty set after an outage with a grain of salt: the sessions of
-// those who were cut off as well may have run out, which takes two thirds of the TTL at
+// those who were cut off, or refused, as well may have run out, which takes two thirds of the TTL at
 // least, and each of them registers again within MaxBackoff of the end of the outage.
 // Until then the last good set stays.
 func (s *sink) Reset(recs []Record, version string) {
@@ -39,7 +39,7 @@ func (s *sink) Reset(recs []Record, version string) {
 	}
 	s.begun = true
 	w.patience = 2 * time.Since(s.start) // what it took may be needed again
-	away := w.trouble != nil && !permanent(w.trouble) || !w.broke.IsZero() && time.Since(w.broke) > w.c.opts.TTL/2
+	away := w.trouble != nil || !w.broke.IsZero() && time.Since(w.broke) > w.c.opts.TTL/2
 	if len(recs) == 0 && len(w.set) > 0 && away {
 		w.hold(version)
 		return
@@ -100,9 +100,13 @@ func (s *sink) Apply(put []Record, gone []string, version string) {
 	for _, rec := range put {
 		there[rec.ID] = true
 	}
-	n := len(w.set)
+	was := w.set
+	if w.emptied != nil { // for the registry, what the set has is gone already
+		was = nil
+	}
+	n := len(was)
 	for id, stays := range there {
-		if _, had := w.set[id]; stays && !had {
+		if _, had := was[id]; stays && !had {
 			n++
 		} else if had && !stays {
 			n--
@@ -111,7 +115,7 @@ func (s *sink) Apply(put []Record, gone []string, version string) {
 	if !s.fits(n) {
 		return
 	}
-	if w.emptied != nil { // for the registry, what the set has is gone already
+	if w.emptied != nil {
 		if len(put) > 0 {
 			w.replace(put, version)
 		} else {

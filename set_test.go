@@ -148,6 +148,19 @@ func TestMaxInstances(t *testing.T) {
 	}
 }
 
+// TestMaxInstancesAfterAnOutage: those that stay on show while it is not believed yet that
+// they are gone do not count.
+func TestMaxInstancesAfterAnOutage(t *testing.T) {
+	w, s, ctx := newSet(3)
+	s.Reset([]Record{record("a", 1), record("b", 1), record("c", 1)}, "1")
+	w.trouble = errUnanswered
+	s.Reset(nil, "2")
+	s.Apply([]Record{record("d", 1), record("e", 1)}, nil, "3")
+	if got := w.take().Instances; context.Cause(ctx) != nil || len(got) != 2 {
+		t.Errorf("taking two is refused: %v; there is %v", context.Cause(ctx), got)
+	}
+}
+
 // After a set that is too large the backend's Watch is over. What it hands over
 // before it has noticed belongs to a set that is not known.
 func TestNothingIsTakenAfterTooLarge(t *testing.T) {

@@ -55,6 +55,22 @@ func TestCloseAfterWithdrawalInVain(t *testing.T) {
 	}
 }
 
+// TestCloseWithNothingLeft: where all withdrawals were confirmed, it is no matter that the
+// end of the session is not.
+func TestCloseWithNothingLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, quiet)
+		if err := register(t, reg, 1).Deregister(t.Context()); err != nil {
+			t.Error(err)
+		}
+		link.Cut()
+		if err := reg.Close(); err != nil {
+			t.Errorf("Close: %v, and nothing was registered", err)
+		}
+	})
+}
+
 // TestDeregisterOfTheReplaced: a registration that a newer one of its own Registry has
 // replaced is gone when the newer one was written over it, and not as soon as that begins.
 func TestDeregisterOfTheReplaced(t *testing.T) {

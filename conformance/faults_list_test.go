@@ -210,6 +210,9 @@ var faults = []fault{
 	{"no watch on the nodes", zookeeper, "update", []edit{
 		{"zkreg/watch.go", "		if set {\n			v, _, _, err = c.zk.GetW(path)\n", "		if false {\n			v, _, _, err = c.zk.GetW(path)\n"},
 	}},
+	{"what the session holds is not looked at while it writes", zookeeper, "deleted-while-others-change", []edit{
+		{"zkreg/session.go", "	take(s.urgent, inFlight)\n	writing := len(s.writing) > 0\n", "	writing := len(s.writing) > 0\n	if writing || time.Since(s.wrote) < quiet {\n		return nil\n	}\n	take(s.urgent, inFlight)\n"},
+	}},
 	{"no watch on what the session holds", zookeeper, "deleted-by-others", []edit{
 		{"zkreg/session.go", "		if set {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n", "		if false {\n			ok, st, _, err = s.c.zk.ExistsW(path)\n"},
 	}},

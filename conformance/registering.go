@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-rollcall/registry"
@@ -148,6 +149,30 @@ var registering = []testCase{
 			e.eventually(registry.MaxBackoff, "the record to be back", func() bool { return e.lookup(b) == "x{k=v} y" })
 			w.set(registry.MaxBackoff, "x{k=v} y")
 			e.eventually(e.h.TTL, "a registration that is confirmed", func() bool { return r.Err() == nil })
+		}
+	}},
+	{name: "deleted-while-others-change", promise: 7, needs: plant, run: func(e *env) {
+		a, b := e.client(e.long), e.client()
+		e.register(a, "x")
+		ctx, cancel := context.WithCancel(e.Context())
+		var busy sync.WaitGroup
+		defer busy.Wait()
+		defer cancel()
+		for i := range 50 { // so many that there is always something to write
+			r := e.register(a, fmt.Sprintf("y%d", i))
+			busy.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					_ = r.Update(ctx, map[string]string{"n": strconv.Itoa(n)})
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		for range 3 {
+			b.Remove(service, "x")
+			e.eventually(registry.MaxBackoff, "the record to be back", func() bool {
+				list, err := b.Registry.Lookup(e.ctx(e.h.TTL), service)
+				return err == nil && slices.ContainsFunc(list, func(in registry.Instance) bool { return in.ID == "x" })
+			})
 		}
 	}},
 	{name: "away-at-start", promise: 8, needs: link, run: func(e *env) {

@@ -129,17 +129,18 @@ func (r *follower) run(ctx context.Context) {
 	if !r.first(ctx) {
 		return
 	}
-	for shown := false; ; {
+	var shown []registry.Instance // what was handed over last
+	for {
 		changed := r.view.Changed()
 		snap := r.view.Snapshot()
 		switch {
 		case ctx.Err() != nil:
 			return
-		case snap.Err == nil || !shown && len(snap.Instances) > 0:
+		case snap.Err == nil || len(snap.Instances) > 0 && !same(snap.Instances, shown):
 			// An error says that the balancer does not like the set: an empty
 			// one, that is. The next one comes with a change.
 			_ = r.cc.UpdateState(state(snap.Instances))
-			shown = true
+			shown = snap.Instances
 		case len(snap.Instances) == 0:
 			r.cc.ReportError(snap.Err)
 		}
@@ -149,6 +150,11 @@ func (r *follower) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// same reports whether two sets are one, which is never changed.
+func same(a, b []registry.Instance) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // first waits for the first set, and says why there is none meanwhile. It returns

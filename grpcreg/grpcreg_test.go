@@ -232,6 +232,42 @@ func TestBeginsWithCache(t *testing.T) {
 	}
 }
 
+// A cache may be older than what the Registry knows when the registry falls silent.
+func TestCacheIsOlder(t *testing.T) {
+	opts := &grpcreg.Options{Cache: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	for _, addr := range []string{"h:1", "h:2"} {
+		bubble(t, func(t *testing.T, store *memreg.Store, link *memreg.Conn, reg registry.Registry) {
+			store.Plant("svc", addr, nil)
+			if addr == "h:2" {
+				known := false
+				for snap, err := range reg.Watch(t.Context(), "svc") {
+					if err != nil || snap.Err != nil {
+						break
+					}
+					if !known {
+						known = true
+						link.Cut()
+						v, err := registry.Follow(t.Context(), reg, "svc", nil) // keeps the watch
+						if err != nil {
+							t.Fatal(err)
+						}
+						defer v.Close()
+					}
+				}
+			}
+			c, r, err := buildWith(t, grpcreg.Builder(reg, opts), "registry:///svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			time.Sleep(time.Minute) // for the file to be written
+			if got, _, errs := c.told(); got != addr || errs > 0 {
+				t.Errorf("%q, and %d errors; want %q", got, errs, addr)
+			}
+		})
+	}
+}
+
 // gRPC lets go of the resolver of a connection that is idle, and takes another later: in an
 // outage too it knows what it knew. What changed meanwhile is known at once.
 func TestIdle(t *testing.T) {

@@ -21,6 +21,11 @@ func (r *registration) Instance() registry.Instance {
 }
 
 func (r *registration) Update(ctx context.Context, meta map[string]string) error {
+	select { // what is the last here is to be the last there
+	case r.updating <- struct{}{}:
+		defer func() { <-r.updating }()
+	case <-ctx.Done(): // what is asked for in vain is still wanted
+	}
 	r.mu.Lock()
 	in := r.in
 	in.Meta = maps.Clone(meta)

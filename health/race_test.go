@@ -97,6 +97,30 @@ func TestUpdatesWhileComingBack(t *testing.T) {
 	})
 }
 
+// Of two Updates, the one that Instance shows is the one that is announced.
+func TestUpdatesAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		b := w.behind(t)
+		r, err := w.reg.Register(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.updating = func(meta map[string]string) {
+			if meta["v"] == "2" {
+				go func() { _ = r.Update(context.Background(), map[string]string{"v": "3"}) }()
+				time.Sleep(time.Second)
+			}
+		}
+		if err := r.Update(t.Context(), map[string]string{"v": "2"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if there := w.there(t); there != "one h:1 map[v:3]" || r.Instance().Meta["v"] != "3" || r.Err() != nil {
+			t.Errorf("there is %q, and Instance says %v, Err %v", there, r.Instance(), r.Err())
+		}
+	})
+}
+
 // A Register that is given up while the program is not well, or the registry away, leaves
 // nothing.
 func TestRegisterGivenUp(t *testing.T) {

@@ -22,6 +22,8 @@ type registration struct {
 	ended  chan struct{} // closed when run has returned
 	done   chan struct{}
 
+	updating chan struct{} // capacity 1: held by Update
+
 	mu    sync.Mutex
 	in    registry.Instance
 	gen   int                     // moves with in
@@ -40,7 +42,7 @@ type registration struct {
 func newRegistration(c *checked, in registry.Instance) *registration {
 	in.Meta = maps.Clone(in.Meta)
 	r := &registration{
-		c: c, in: in, said: errors.New("not checked yet"), turn: make(chan struct{}, 1),
+		c: c, in: in, said: errors.New("not checked yet"), turn: make(chan struct{}, 1), updating: make(chan struct{}, 1),
 		first: make(chan struct{}), ended: make(chan struct{}), done: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(c.ctx)

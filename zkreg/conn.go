@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,10 +234,11 @@ func isRefusal(err error) bool {
 // explain turns the client library's errors into ours.
 func (c *conn) explain(err error) error {
 	server := c.zk.Server()
+	var unsent net.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, zk.ErrConnectionClosed), errors.Is(err, zk.ErrClosing), errors.Is(err, zk.ErrNoServer), errors.Is(err, zk.ErrSessionMoved):
+	case errors.As(err, &unsent), errors.Is(err, zk.ErrConnectionClosed), errors.Is(err, zk.ErrClosing), errors.Is(err, zk.ErrNoServer), errors.Is(err, zk.ErrSessionMoved):
 		return fmt.Errorf("%s: %w", server, err)
 	case errors.Is(err, zk.ErrSessionExpired):
 		if c.single {

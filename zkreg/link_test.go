@@ -3,13 +3,17 @@ package zkreg
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-zookeeper/zk"
 )
 
 // packet returns what parts make, each of which is an int32, an int64 or bytes.
@@ -214,5 +218,18 @@ func TestNoZooKeeper(t *testing.T) {
 				t.Errorf("%v; want %s", err, want)
 			}
 		})
+	}
+}
+
+// TestUnsentIsNoRefusal: a request that could not be sent has no answer, and may be tried
+// again as it is.
+func TestUnsentIsNoRefusal(t *testing.T) {
+	c := &conn{zk: new(zk.Conn)}
+	unsent := &net.OpError{Op: "write", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	if err := c.explain(unsent); isRefusal(err) || !errors.Is(err, unsent) {
+		t.Errorf("refusal: %v, %v", isRefusal(err), err)
+	}
+	if err := c.explain(zk.ErrBadVersion); !isRefusal(err) {
+		t.Errorf("the server's answer %v is no refusal", err)
 	}
 }

@@ -24,8 +24,10 @@ type session struct {
 	held    map[string]holding // by path
 	parents map[string]parent  // by path, as last read
 	look    map[string]bool    // paths that Guard has yet to look at
-	busy    bool               // a write is under way: Guard waits
-	wrote   time.Time          // when the last one ended
+	urgent  map[string]bool    // those whose watch has fired
+	writing map[string]bool    // paths whose writing is under way
+	wrote   time.Time          // when the last writing ended
+	looked  time.Time          // when Guard last looked at some
 	wake    chan struct{}      // capacity 1
 }
 
@@ -47,7 +49,10 @@ func (b *Backend) NewSession(ctx context.Context, ttl time.Duration) (registry.S
 		c.close(ctx)
 		return nil, err
 	}
-	s := &session{b: b, c: c, id: c.zk.SessionID(), held: map[string]holding{}, parents: map[string]parent{}, look: map[string]bool{}, wake: make(chan struct{}, 1)}
+	s := &session{
+		b: b, c: c, id: c.zk.SessionID(), held: map[string]holding{}, parents: map[string]parent{},
+		look: map[string]bool{}, urgent: map[string]bool{}, writing: map[string]bool{}, wake: make(chan struct{}, 1),
+	}
 	c.watches.tell(s.fired)
 	return s, nil
 }
@@ -85,7 +90,8 @@ func (s *session) fired(path string) {
 	if h, ok := s.held[path]; ok {
 		h.moved = true
 		s.held[path] = h
-		s.lookAt(path)
+		s.urgent[path] = true
+		s.nudge()
 	}
 }
 
@@ -103,8 +109,8 @@ func (s *session) nudge() {
 }
 
 // Guard keeps a watch on each node that the session holds. It looks at a node
-// once it is written and whenever its watch fires, but not while a write is
-// under way, which goes first.
+// once it is written and whenever its watch fires, but not while the node is being
+// written.
 func (s *session) Guard(ctx context.Context, lost func(service, id string)) error {
 	s.nudge()
 	seen := -1
@@ -131,28 +137,44 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 	}
 }
 
-// some takes a number of paths to look at: few while writes come one after the
-// other, as the next waits behind them.
-func (s *session) some() []string {
+// some takes a number of paths to look at: those whose watch has fired, and few others
+// while writes come one after the other, as the next waits behind them.
+func (s *session) some() (paths []string) {
+	const quiet, patience = 50 * time.Millisecond, 250 * time.Millisecond
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var paths []string
-	if s.busy {
-		return nil
-	}
-	most := inFlight
-	if time.Since(s.wrote) < 50*time.Millisecond {
-		most = 8
-	}
-	for path := range s.look {
-		if len(paths) == most {
-			s.nudge() // there is more
-			break
+	take := func(from map[string]bool, most int) {
+		for path := range from {
+			if len(paths) >= most {
+				s.nudge() // there is more
+				return
+			}
+			if !s.writing[path] {
+				paths = append(paths, path)
+				s.unlook(path)
+			}
 		}
-		paths = append(paths, path)
-		delete(s.look, path)
+	}
+	take(s.urgent, inFlight)
+	writing := len(s.writing) > 0
+	switch {
+	case !writing && time.Since(s.wrote) >= quiet:
+		take(s.look, inFlight)
+	case time.Since(s.looked) >= patience:
+		take(s.look, inFlight/4)
+	case !writing:
+		take(s.look, 8)
+	}
+	if len(paths) > 0 {
+		s.looked = time.Now()
 	}
 	return paths
+}
+
+// unlook undoes lookAt, and what fired has noted. s.mu is held.
+func (s *session) unlook(path string) {
+	delete(s.look, path)
+	delete(s.urgent, path)
 }
 
 // catchUp looks at all nodes of the services in which somebody has taken a node
@@ -200,6 +222,9 @@ func (s *session) inspect(ctx context.Context, paths []string, lost func(service
 	defer s.mu.Unlock()
 	for i, path := range paths {
 		if !done[i] {
+			if s.held[path].moved {
+				s.urgent[path] = true
+			}
 			s.lookAt(path)
 		}
 	}
@@ -207,11 +232,11 @@ func (s *session) inspect(ctx context.Context, paths []string, lost func(service
 }
 
 // judge reports the node at path as lost if it is not as the session wrote it. It
-// cannot tell, and returns false, while a write is under way.
+// cannot tell, and returns false, while that is being written.
 func (s *session) judge(path string, st *zk.Stat, lost func(service, id string)) bool {
 	s.mu.Lock()
 	_, held := s.held[path]
-	busy := s.busy
+	busy := s.writing[path]
 	ours := st.EphemeralOwner == s.id && st.Version == 0 // else somebody has set its data
 	if held && !busy && !ours {
 		delete(s.held, path)

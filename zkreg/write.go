@@ -52,10 +52,11 @@ func (b *Backend) split(path string) (service, id string) {
 // one that fails are read first when they are written again. To create them is to
 // put them, and else they are deleted.
 func (s *session) write(ctx context.Context, recs []registry.Record, create bool, replan func(context.Context, *plan) (bool, error)) []error {
-	s.setBusy(true)
-	defer s.setBusy(false)
+	plans := s.plans(recs, create)
+	s.begin(plans)
+	defer s.end(plans)
 	errs := make([]error, len(recs))
-	s.knowParents(ctx, s.plans(recs, create), errs) // once for all batches
+	s.knowParents(ctx, plans, errs) // once for all batches
 	var rest []registry.Record
 	var at []int
 	for i, rec := range recs {
@@ -138,7 +139,7 @@ func (s *session) guess(plans []*plan, again bool) []bool {
 		}
 		if !p.create { // about to be deleted: its absence is no loss
 			delete(s.held, p.path)
-			delete(s.look, p.path)
+			s.unlook(p.path)
 		}
 		guessed[i] = !again && !h.moved && h.breaks == breaks && h.version == p.at.version
 	}
@@ -230,6 +231,7 @@ func (s *session) commit(ctx context.Context, plans []*plan) error {
 // hold notes that the node of p is ours, as of the parent's version. s.mu is held.
 func (s *session) hold(p *plan, breaks int) {
 	s.held[p.path] = holding{version: p.at.version, breaks: breaks}
+	delete(s.urgent, p.path) // it was our own writing, or is looked at all the same
 	s.lookAt(p.path)
 }
 
@@ -316,12 +318,22 @@ func (s *session) mkdir(ctx context.Context, path string) error {
 	return err
 }
 
-func (s *session) setBusy(busy bool) {
+// begin notes that the nodes of plans are about to be written. Until that has ended their
+// loss is no news.
+func (s *session) begin(plans []*plan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.busy = busy
-	if !busy {
-		s.wrote = time.Now()
-		s.nudge()
+	for _, p := range plans {
+		s.writing[p.path] = true
 	}
+}
+
+func (s *session) end(plans []*plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range plans {
+		delete(s.writing, p.path)
+	}
+	s.wrote = time.Now()
+	s.nudge()
 }
