@@ -27,9 +27,9 @@ type sink struct {
 }
 
 // Reset takes an empty set after an outage with a grain of salt: the sessions of
-// those who were cut off, or refused, as well may have run out, which takes two thirds of the TTL at
-// least, and each of them registers again within MaxBackoff of the end of the outage.
-// Until then the last good set stays.
+// those who were cut off as well, or refused, may have run out, which takes two thirds of
+// the TTL at least, and each of them registers again within MaxBackoff of the end of the
+// outage. Until then the last good set stays.
 func (s *sink) Reset(recs []Record, version string) {
 	w := s.w
 	w.mu.Lock()
@@ -59,6 +59,9 @@ func (w *watch) hold(version string) {
 		return
 	}
 	d := settling(w.c.opts.TTL)
+	if permanent(w.trouble) {
+		d += MaxBackoff / 2 // after a refusal pauses are longer
+	}
 	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
 		"instances", len(w.set)-w.skipped, "for", d)
 	w.held = time.Now()

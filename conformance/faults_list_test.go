@@ -53,7 +53,7 @@ var faults = []fault{
 		{"session.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
 	}},
 	{"every reconnect deletes and creates", bubbles, "one-lost-renewal", []edit{
-		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case err != nil:\n			cancel(err)\n			return\n		default:"},
+		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case err != nil || errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:"},
 	}},
 	{"the first failure of Register is final", bubbles, "away-at-start", []edit{
 		{"session.go", "	if !permanent(err) {\n		return\n	}\n", ""},

@@ -21,21 +21,25 @@ func (r *registration) Instance() registry.Instance {
 }
 
 func (r *registration) Update(ctx context.Context, meta map[string]string) error {
-	select { // what is the last here is to be the last there
-	case r.updating <- struct{}{}:
-		defer func() { <-r.updating }()
-	case <-ctx.Done(): // what is asked for in vain is still wanted
+	in := r.Instance()
+	in.Meta = maps.Clone(meta)
+	invalid := in.Validate()
+	if invalid == nil {
+		select { // what is the last here is to be the last there
+		case r.updating <- struct{}{}:
+			defer func() { <-r.updating }()
+		case <-ctx.Done(): // what is asked for in vain is still wanted
+		case <-r.done:
+		}
 	}
 	r.mu.Lock()
-	in := r.in
-	in.Meta = maps.Clone(meta)
 	cur, why := r.cur, r.why
-	if why == nil && in.Validate() == nil {
+	if why == nil && invalid == nil {
 		r.in = in
 		r.gen++
 	}
 	r.mu.Unlock()
-	switch err := in.Validate(); {
+	switch {
 	case cur != nil:
 		err := cur.Update(ctx, meta)
 		if errors.Is(err, registry.ErrClosed) && r.withdrawn(cur) {
@@ -44,8 +48,8 @@ func (r *registration) Update(ctx context.Context, meta map[string]string) error
 		return err
 	case why != nil:
 		return r.wrap("update", why)
-	case err != nil:
-		return err
+	case invalid != nil:
+		return invalid
 	default:
 		return r.later()
 	}

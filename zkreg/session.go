@@ -27,7 +27,7 @@ type session struct {
 	urgent  map[string]bool    // those whose watch has fired
 	writing map[string]bool    // paths whose writing is under way
 	wrote   time.Time          // when the last writing ended
-	looked  time.Time          // when Guard last looked at some
+	looked  time.Time          // when Guard last looked while there was more to write
 	wake    chan struct{}      // capacity 1
 }
 
@@ -91,7 +91,9 @@ func (s *session) fired(path string) {
 		h.moved = true
 		s.held[path] = h
 		s.urgent[path] = true
-		s.nudge()
+		if !s.writing[path] { // else it is our own writing, whose end wakes Guard
+			s.nudge()
+		}
 	}
 }
 
@@ -162,11 +164,9 @@ func (s *session) some() (paths []string) {
 		take(s.look, inFlight)
 	case time.Since(s.looked) >= patience:
 		take(s.look, inFlight/4)
+		s.looked = time.Now()
 	case !writing:
 		take(s.look, 8)
-	}
-	if len(paths) > 0 {
-		s.looked = time.Now()
 	}
 	return paths
 }
