@@ -32,6 +32,7 @@ type keeper struct {
 	abandon     context.CancelCauseFunc // ends the session under way; nil if there is none
 	unconfirmed error                   // at Close: why something may not be withdrawn
 	news        news
+	timers      timers
 }
 
 var (
@@ -42,7 +43,9 @@ var (
 )
 
 func newKeeper(c *core) *keeper {
-	return &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, left: map[key]leftover{}, ttl: c.opts.TTL}
+	k := &keeper{c: c, mu: logMutex{log: c.log}, wake: make(chan struct{}, 1), entries: map[key]*entry{}, left: map[key]leftover{}, ttl: c.opts.TTL}
+	k.timers.mu = &k.mu
+	return k
 }
 
 // wish records that e is wanted otherwise than before. k.mu is held.

@@ -39,7 +39,7 @@ func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.doubt != nil {
-		k.live()
+		k.timers.stop(&k.news.lapse)
 		k.mu.say(slog.LevelInfo, "registry: session confirmed again", "registrations", k.registered(), "after", k.lasted())
 	}
 	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil

@@ -2,17 +2,15 @@ package registry
 
 import (
 	"log/slog"
-	"sync"
 	"time"
 )
 
 // news is what the keeper has told of an outage, so that each line comes once, and
 // the last one says how long it took. Guarded by the keeper's mutex.
 type news struct {
-	since time.Time      // when the session was last confirmed; zero: nothing is wrong
-	lapse *time.Timer    // will tell that the proof of life has run out
-	tells sync.WaitGroup // for lapse
-	again bool           // registrations are being written again
+	since time.Time   // when the session was last confirmed; zero: nothing is wrong
+	lapse *time.Timer // will tell that the proof of life has run out
+	again bool        // registrations are being written again
 }
 
 // troubled notes that something is wrong since the session was last confirmed, or
@@ -25,19 +23,11 @@ func (k *keeper) troubled(since time.Time) {
 
 // lapses tells when nothing proves any more that the session lives. k.mu is held.
 func (k *keeper) lapses() {
-	var timer *time.Timer
-	k.news.tells.Add(1)
-	timer = time.AfterFunc(time.Until(k.proven), func() {
-		defer k.news.tells.Done()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.news.lapse == timer {
-			k.news.lapse = nil
-			k.mu.say(slog.LevelWarn, "registry: registrations no longer confirmed: trying again",
-				"registrations", k.registered(), "since", k.news.since, "err", k.doubt)
-		}
+	k.timers.later(&k.news.lapse, time.Until(k.proven), func() {
+		k.news.lapse = nil
+		k.mu.say(slog.LevelWarn, "registry: registrations no longer confirmed: trying again",
+			"registrations", k.registered(), "since", k.news.since, "err", k.doubt)
 	})
-	k.news.lapse = timer
 }
 
 // lasted returns for how long something was wrong, and notes that nothing is any
@@ -79,12 +69,4 @@ func (k *keeper) returned() {
 	if d := k.lasted(); n > 0 {
 		k.mu.say(slog.LevelInfo, "registry: registered again", "registrations", n, "after", d)
 	}
-}
-
-// live undoes lapses. k.mu is held.
-func (k *keeper) live() {
-	if k.news.lapse != nil && k.news.lapse.Stop() {
-		k.news.tells.Done() // it will not be called
-	}
-	k.news.lapse = nil
 }

@@ -12,7 +12,7 @@ import (
 // run opens sessions, one after the other, while something is wanted.
 func (k *keeper) run() {
 	defer close(k.done)
-	defer k.news.tells.Wait()
+	defer k.timers.Wait()
 	ctx := k.c.ctx
 	var pause backoff
 	for {
@@ -102,7 +102,7 @@ func (k *keeper) unheld(s Session, why, unended error) {
 	defer k.mu.Unlock()
 	k.abandon = nil
 	k.doubt = why
-	k.live()
+	k.timers.stop(&k.news.lapse)
 	k.tell(Event{Kind: SessionOver, Err: why})
 	if k.c.ctx.Err() != nil {
 		for _, e := range k.entries {

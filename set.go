@@ -65,7 +65,7 @@ func (w *watch) hold(version string) {
 	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
 		"instances", len(w.set)-w.skipped, "for", d)
 	w.held = time.Now()
-	w.later(&w.emptied, d, w.empty)
+	w.timers.later(&w.emptied, d, w.empty)
 }
 
 // empty empties the set, if the registry has been asked since that was held back: the link
@@ -74,7 +74,7 @@ func (w *watch) empty() {
 	if w.c.opts.NoVerify || w.answered.After(w.held) {
 		w.replace(nil, w.version)
 	} else {
-		w.later(&w.emptied, w.c.opts.TTL/6, w.empty)
+		w.timers.later(&w.emptied, w.c.opts.TTL/6, w.empty)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 )
 
@@ -36,7 +35,7 @@ type watch struct {
 	emptied   *time.Timer // will empty the set, unless records come before; see Reset
 	held      time.Time   // when emptied was set for the first time
 	answered  time.Time   // when the registry was asked what it has answered last
-	timers    sync.WaitGroup
+	timers    timers
 	rev       uint64        // changes whenever readers have something new to see
 	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
 	last      error         // the newest failure, for readers that wait for the first set
@@ -46,6 +45,7 @@ type watch struct {
 func newWatch(c *core, service string) *watch {
 	w := &watch{c: c, service: service, over: make(chan struct{}), set: map[string]member{}, stale: map[string]bool{}}
 	w.mu.log = c.log
+	w.timers.mu = &w.mu
 	w.ctx, w.cancel = context.WithCancelCause(c.ctx)
 	return w
 }
@@ -103,8 +103,8 @@ func (w *watch) current(version string, changed bool) {
 	w.last = nil
 	w.confirmed = time.Now()
 	w.broke = time.Time{}
-	w.stop(&w.shown)
-	w.stop(&w.emptied)
+	w.timers.stop(&w.shown)
+	w.timers.stop(&w.emptied)
 	if !w.known || changed || w.trouble != nil {
 		if !w.since.IsZero() {
 			w.mu.say(slog.LevelInfo, "registry: watch confirmed again", "service", w.service, "instances", len(w.set)-w.skipped,
@@ -123,7 +123,7 @@ func (w *watch) current(version string, changed bool) {
 func (w *watch) troubled(err error) (over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stop(&w.emptied) // what was not believed then is not known to be so any more
+	w.timers.stop(&w.emptied) // what was not believed then is not known to be so any more
 	switch {
 	case !w.known && permanent(err):
 		w.final = err
@@ -139,7 +139,7 @@ func (w *watch) troubled(err error) (over bool) {
 		w.show(err)
 	case w.shown == nil:
 		w.broke = time.Now()
-		w.later(&w.shown, w.c.opts.TTL, func() { w.show(err) })
+		w.timers.later(&w.shown, w.c.opts.TTL, func() { w.show(err) })
 	}
 	return false
 }
@@ -148,7 +148,7 @@ func (w *watch) troubled(err error) (over bool) {
 // of another kind replaces it: they are told of changes, not of tries. w.mu is
 // held.
 func (w *watch) show(err error) {
-	w.stop(&w.shown)
+	w.timers.stop(&w.shown)
 	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {
 		if w.since.IsZero() {
 			w.since = w.confirmed
@@ -161,38 +161,14 @@ func (w *watch) show(err error) {
 	}
 }
 
-// later has f called after d, with w.mu held, unless *t is stopped before. Nothing of it
-// outlasts run. w.mu is held.
-func (w *watch) later(t **time.Timer, d time.Duration, f func()) {
-	var timer *time.Timer
-	w.timers.Add(1)
-	timer = time.AfterFunc(d, func() {
-		defer w.timers.Done()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if *t == timer {
-			f()
-		}
-	})
-	*t = timer
-}
-
-// stop ends what later has begun, if it has. w.mu is held.
-func (w *watch) stop(t **time.Timer) {
-	if *t != nil && (*t).Stop() {
-		w.timers.Done() // it will not be called
-	}
-	*t = nil
-}
-
 // run keeps the backend's Watch going until w.ctx ends, or the registry refuses
 // before it has ever answered.
 func (w *watch) run() {
 	defer w.cancel(nil)
 	defer func() {
 		w.mu.Lock()
-		w.stop(&w.shown)
-		w.stop(&w.emptied)
+		w.timers.stop(&w.shown)
+		w.timers.stop(&w.emptied)
 		w.mu.Unlock()
 		w.timers.Wait() // one may be about to say something
 	}()

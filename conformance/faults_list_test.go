@@ -10,7 +10,7 @@ var faults = []fault{
 		{"registration.go", "	if err := k.wait(ctx, e, w); err != nil {\n		k.withdraw", "	if _, err := w, error(nil); err != nil {\n		k.withdraw"},
 	}},
 	{"a break that readers are told of at once", bubbles, "short-break", []edit{
-		{"watch.go", "w.later(&w.shown, w.c.opts.TTL,", "w.later(&w.shown, 1,"},
+		{"watch.go", "w.timers.later(&w.shown, w.c.opts.TTL,", "w.timers.later(&w.shown, 1,"},
 	}},
 	{"an owner that was frozen goes on with a session that is over", bubbles, "frozen-owner", []edit{
 		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case errors.Is(err, ErrSessionLost):\n			return\n		default:"},
@@ -132,7 +132,7 @@ var faults = []fault{
 		{"watch.go", "	if kind := refusalOf(err); w.trouble == nil || kind != nil && kind != refusalOf(w.trouble) {", "	if w.trouble == nil && !permanent(err) {"},
 	}},
 	{"an empty set believed while the registry is away again", bubbles, "cut-off-again", []edit{
-		{"watch.go", "	w.stop(&w.emptied) // what", "	// what"},
+		{"watch.go", "	w.timers.stop(&w.emptied) // what", "	// what"},
 	}},
 	{"an empty set after an outage taken at its word", bubbles, "everybody-was-cut-off", []edit{
 		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},

@@ -151,6 +151,9 @@ func (t *Transport) send(req *http.Request, name string, b *body) (*http.Respons
 			times++
 		}
 		failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Instance().Addr, err))
+		if why := context.Cause(req.Context()); why != nil && !errors.Is(failed, why) {
+			failed = errors.Join(failed, why) // the connection may have ended at the same time
+		}
 		if end == hopeless || req.Context().Err() != nil || times >= maxSent || end == sent && !repeatable(req) || !b.again() {
 			return nil, failed
 		}
