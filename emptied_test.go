@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +87,57 @@ func TestEmptySetAfterARefusal(t *testing.T) {
 			t.Errorf("denied: %v; in the end Err is %v", denied, last.Err)
 		}
 	})
+}
+
+// TestReturnAfterARefusal: the registry takes all again just after it has refused the owner
+// once more, whose next try is then up to 3/2 MaxBackoff away, and that of a reader may be
+// at hand.
+func TestReturnAfterARefusal(t *testing.T) {
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			const ttl = time.Second
+			store := memreg.NewStore()
+			links := make([]*memreg.Conn, 30) // the owner's, and of readers
+			for i := range links {
+				links[i] = store.Conn()
+			}
+			all := func(f func(*memreg.Conn)) {
+				for _, link := range links {
+					f(link)
+				}
+			}
+			began := time.Now()
+			owner := registry.New(links[0], &registry.Options{TTL: ttl, Logger: quiet.Logger, Observe: func(e registry.Event) {
+				if e.Op == "session" && time.Since(began) > 10*ttl {
+					all((*memreg.Conn).Allow)
+				}
+			}})
+			defer owner.Close()
+			register(t, owner, 1)
+			time.AfterFunc(ttl, func() {
+				all((*memreg.Conn).Deny)
+				links[0].Allow()
+				links[0].Expire() // so that the owner asks for another session
+				time.Sleep(time.Millisecond)
+				links[0].Deny()
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*ttl)
+			defer cancel()
+			var readers sync.WaitGroup
+			defer readers.Wait()
+			for _, link := range links[1:] {
+				reg := registry.New(link, &registry.Options{TTL: ttl, Logger: quiet.Logger})
+				readers.Go(func() {
+					defer reg.Close()
+					for snap, err := range reg.Watch(ctx, instance(1).Service) {
+						if err == nil && len(snap.Instances) != 1 {
+							t.Errorf("the set has %d instances, with Err %v", len(snap.Instances), snap.Err)
+						}
+					}
+				})
+			}
+		})
+	}
 }
 
 // TestBreakOfNearlyATTL: where all were cut off, for less than a TTL, but so long that

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -53,6 +54,28 @@ func TestCloseAfterWithdrawalInVain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRegisteredTwiceAtOnce: of two registrations of one name that wait together, the newer
+// is made, and the older one's Register says what has become of it.
+func TestRegisteredTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, quiet)
+		defer reg.Close()
+		link.Cut()
+		var errs [2]error
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() { _, errs[i] = reg.Register(t.Context(), instance(1)) })
+			synctest.Wait()
+		}
+		link.Heal()
+		wg.Wait()
+		if !errors.Is(errs[0], registry.ErrSuperseded) || errs[1] != nil {
+			t.Errorf("the older: %v, the newer: %v", errs[0], errs[1])
+		}
+	})
 }
 
 // TestCloseWithNothingLeft: where all withdrawals were confirmed, it is no matter that the

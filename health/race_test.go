@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,6 +118,37 @@ func TestUpdatesAtOnce(t *testing.T) {
 		time.Sleep(time.Second)
 		if there := w.there(t); there != "one h:1 map[v:3]" || r.Instance().Meta["v"] != "3" || r.Err() != nil {
 			t.Errorf("there is %q, and Instance says %v, Err %v", there, r.Instance(), r.Err())
+		}
+	})
+}
+
+// An Update that is refused in any case does not wait for one that the registry has yet to
+// confirm.
+func TestRefusedUpdateInAnOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		r, err := w.reg.Register(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.link.Cut()
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		defer waiting.Wait()
+		defer cancel()
+		waiting.Go(func() { _ = r.Update(ctx, map[string]string{"v": "2"}) })
+		synctest.Wait()
+		start := time.Now()
+		if err := r.Update(t.Context(), map[string]string{"v": "\xff"}); !errors.Is(err, registry.ErrInvalid) {
+			t.Errorf("%v, want ErrInvalid", err)
+		}
+		gone, done := context.WithTimeout(t.Context(), time.Millisecond)
+		defer done()
+		_ = r.Deregister(gone)
+		if err := r.Update(t.Context(), map[string]string{"v": "3"}); !errors.Is(err, registry.ErrClosed) {
+			t.Errorf("%v, want ErrClosed", err)
+		}
+		if d := time.Since(start); d > 50*time.Millisecond {
+			t.Errorf("they took %v", d)
 		}
 	})
 }
