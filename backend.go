@@ -52,7 +52,12 @@ type Backend interface {
 	// Current reports whether version, which Watch handed to its sink, is still
 	// that of the set of records of service. It costs a small request or two,
 	// however many records there are. False while the news is under way to the
-	// sink is fine: the Registry allows for that.
+	// sink is fine: the Registry allows for that. version may be "", before the first
+	// set: then any answer will do, but it is no error.
+	//
+	// One that gets no answer until its ctx's deadline returns an error that wraps
+	// context.DeadlineExceeded: it is how the Registry tells silence from a link that
+	// broke.
 	Current(ctx context.Context, service, version string) (bool, error)
 
 	// Close gives up all links. It is called once, after every other call of

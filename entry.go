@@ -8,8 +8,9 @@ import (
 
 type key struct{ service, id string }
 
-// An entry is what is wanted of one record, and how far that is. It exists
-// while the registry may hold the record on our account.
+// An entry is what is wanted of one record, and how far that is. It exists while the
+// record is wanted, or, under a session, may be there on our account: without a session,
+// there is none.
 type entry struct {
 	key
 	want    *registration // nil: withdrawn
@@ -77,7 +78,7 @@ func (k *keeper) settle(e *entry, r *registration, gen uint64, err error) {
 			delete(k.left, e.key) // it was written over
 		}
 		e.tell(gen, k.left[e.key].why)
-		if r == nil && e.want == nil {
+		if r == nil && e.want == nil && gen == e.gen { // else somebody waits for a newer withdrawal
 			delete(k.entries, e.key)
 		}
 	case errors.Is(err, ErrSuperseded):

@@ -29,7 +29,7 @@ type View struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change; nil if nobody asked
 	refused error         // why the last watch ended, while there is none
-	held    func()        // ends the wait for an empty set to be shown, if there is one; see hold
+	endHold func()        // ends the wait for an empty set to be shown, if there is one; see holdBack
 }
 
 // FollowOptions configure a View. The zero value and nil work.
@@ -179,14 +179,15 @@ func (v *View) run() {
 		err := errNoReason
 		own := false // what is shown is from this watch, and not from an earlier one or the cache
 		for snap, e := range v.reg.Watch(v.ctx, v.service) {
-			if err = e; err != nil {
+			if e != nil {
+				err = e
 				break // always the last
 			}
 			pause.reset()
 			if own = own || len(snap.Instances) > 0 || len(v.now.Load().Instances) == 0; own {
 				v.show(snap)
 			} else {
-				v.hold(snap)
+				v.holdBack(snap)
 			}
 		}
 		if errors.Is(err, ErrClosed) {
@@ -209,22 +210,26 @@ func (v *View) show(snap Snapshot) {
 	v.keep(snap)
 }
 
-// hold takes an empty first set as a watch does one after an outage: the set from before
+// holdBack takes an empty first set as a watch does one after an outage: the set from before
 // stays until those who were cut off as well have had the time to register again, and the
 // registry then says again that there is nobody.
-func (v *View) hold(empty Snapshot) {
+func (v *View) holdBack(empty Snapshot) {
 	kept := *v.now.Load()
+	refused := permanent(kept.Err)
 	if kept.Err = empty.Err; empty.Err != nil {
 		v.publish(kept, nil) // nor does the registry know just now
 		return
 	}
 	d := cmp.Or(empty.settling, settling(defaultTTL))
+	if refused {
+		d += afterRefusal
+	}
 	kept.Err = v.wrap(fmt.Errorf("nobody is registered: the last good set stays for %v, as they may register again", d))
 	v.publish(kept, nil)
 	v.log.Info("registry: nobody is registered: the last good set stays for a while", "instances", len(kept.Instances), "for", d)
 	ctx, cancel := context.WithCancel(v.ctx)
 	v.mu.Lock()
-	v.held = cancel
+	v.endHold = cancel
 	v.mu.Unlock()
 	v.work.Go(func() {
 		defer cancel()
@@ -264,9 +269,9 @@ func (v *View) lost(err error) {
 
 // set makes snap what Snapshot returns. v.mu is held.
 func (v *View) set(snap Snapshot) {
-	if v.held != nil {
-		v.held()
-		v.held = nil
+	if v.endHold != nil {
+		v.endHold()
+		v.endHold = nil
 	}
 	v.now.Store(&snap)
 	if v.changed != nil {

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"strings"
 	"testing"
@@ -179,4 +180,24 @@ func TestSnapshotAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { _ = v.Snapshot(); _ = v.Age() }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// ending is a Registry whose watches end after a snapshot, without a word.
+type ending struct{ registry.Registry }
+
+func (ending) Watch(_ context.Context, service string) iter.Seq2[registry.Snapshot, error] {
+	return func(yield func(registry.Snapshot, error) bool) {
+		yield(registry.Snapshot{Confirmed: time.Now()}, nil)
+	}
+}
+
+// A watch of somebody else's Registry that ends without a reason is given one.
+func TestFollowWithoutAReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := following(t, ending{}, quietly)
+		time.Sleep(10 * time.Millisecond)
+		if err := v.Snapshot().Err; err == nil || !strings.Contains(err.Error(), "without a reason") {
+			t.Errorf("Err: %v", err)
+		}
+	})
 }

@@ -198,7 +198,7 @@ func (k *keeper) take() (puts, dels []job, due time.Time) {
 func (k *keeper) settleAll(jobs []job, errs []error, cancel context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var pauses [2]time.Duration // of what is refused, and of the rest
+	var again [2][]*entry // what has failed, and what was refused
 	for i, j := range jobs {
 		var err error
 		if i < len(errs) {
@@ -212,22 +212,36 @@ func (k *keeper) settleAll(jobs []job, errs []error, cancel context.CancelCauseF
 		if j.e.last == nil || j.e.queued || k.entries[j.e.key] != j.e {
 			continue
 		}
-		// One draw for those that fail together: they go out together again.
-		pause := &pauses[0]
-		if !permanent(err) {
-			pause = &pauses[1]
-		}
-		if *pause == 0 {
-			*pause = j.e.pause.after(err)
-		}
 		op := "register"
 		if j.r == nil {
 			op = "deregister"
 		}
 		k.tell(Event{Kind: Retrying, Op: op, Service: j.e.service, ID: j.e.id, Err: err})
-		j.e.due = time.Now().Add(*pause)
-		j.e.queued = true
-		k.later = append(k.later, j.e)
+		kind := 0
+		if permanent(err) {
+			kind = 1
+		}
+		again[kind] = append(again[kind], j.e)
+	}
+	for _, entries := range again {
+		k.postpone(entries)
 	}
 	k.returned()
+}
+
+// postpone has those that failed together go out together again, after the pause of the one
+// that has failed most often. k.mu is held.
+func (k *keeper) postpone(entries []*entry) {
+	var pause backoff
+	for _, e := range entries {
+		pause.d = max(pause.d, e.pause.d)
+	}
+	var due time.Time
+	for _, e := range entries {
+		if due.IsZero() {
+			due = time.Now().Add(pause.after(e.last))
+		}
+		e.due, e.pause, e.queued = due, pause, true
+	}
+	k.later = append(k.later, entries...)
 }

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -287,6 +288,55 @@ func TestDeregisterOfWhatIsGone(t *testing.T) {
 		synctest.Wait()
 		if err := old.Deregister(ctx); err != nil {
 			t.Errorf("the withdrawal was confirmed, and now: %v", err)
+		}
+	})
+}
+
+// failing writes nothing, and counts the tries by ID.
+type failing struct {
+	*memreg.Conn
+	mu    *sync.Mutex
+	tries map[string]int
+}
+
+func (b failing) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
+	s, err := b.Conn.NewSession(ctx, ttl)
+	return failingSession{s, b}, err
+}
+
+type failingSession struct {
+	registry.Session
+	b failing
+}
+
+func (s failingSession) Put(_ context.Context, recs []registry.Record) []error {
+	errs := make([]error, len(recs))
+	for i, rec := range recs {
+		s.b.mu.Lock()
+		s.b.tries[rec.ID]++
+		s.b.mu.Unlock()
+		errs[i] = errors.New("no answer")
+	}
+	return errs
+}
+
+// TestNewcomersDoNotHasten: what fails again and again keeps its pauses, whoever comes to
+// fail with it.
+func TestNewcomersDoNotHasten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := failing{memreg.NewStore().Conn(), new(sync.Mutex), map[string]int{}}
+		reg := registry.New(b, quiet)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 600 {
+			wg.Go(func() { _, _ = reg.Register(ctx, instance(i)) })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		_ = reg.Close()
+		if n := b.tries["x0"]; n > 70 || n < 30 {
+			t.Errorf("%d tries in a minute, want one every second or two", n)
 		}
 	})
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // renew keeps s alive: every third of its TTL, and sooner after a failure.
-func (k *keeper) renew(ctx context.Context, s Session, sent time.Time, cancel context.CancelCauseFunc) {
+func (k *keeper) renew(ctx context.Context, s Session, opened time.Time, cancel context.CancelCauseFunc) {
 	var pause backoff
-	next := sent.Add(s.TTL() / 3)
+	next := opened.Add(s.TTL() / 3)
 	for sleep(ctx, time.Until(next)) {
 		sent := time.Now()
 		call, done := context.WithTimeout(ctx, s.TTL()/4)
@@ -38,14 +38,16 @@ func (k *keeper) renew(ctx context.Context, s Session, sent time.Time, cancel co
 func (k *keeper) renewed(ttl time.Duration, sent time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.doubt != nil {
+	doubted := k.doubt != nil
+	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil
+	if doubted {
 		k.timers.stop(&k.news.lapse)
 		k.mu.say(slog.LevelInfo, "registry: session confirmed again", "registrations", k.registered(), "after", k.lasted())
 	}
-	k.ttl, k.proven, k.doubt = ttl, sent.Add(ttl), nil
-	if time.Since(k.since) > 3*ttl {
+	if time.Since(k.since) > 5*ttl {
 		// A registry that has kept this session for so long has been there for long enough
-		// to drop what an earlier one has left, which takes two TTLs at most.
+		// to drop what an earlier one has left, which takes two TTLs at most, and as long
+		// again if its leader was replaced meanwhile.
 		clear(k.left)
 	}
 }
@@ -70,7 +72,7 @@ func (k *keeper) why(r *registration) error {
 	case e == nil || e.want != r:
 		return ErrClosed
 	case e.held && time.Now().Before(k.proven):
-		return e.last // an update that the registry refuses
+		return e.last // an update that is not confirmed
 	case e.held:
 		return fmt.Errorf("the session has not been confirmed for its TTL of %v: %w", k.ttl, orElse(k.doubt, errNotYet))
 	case e.last != nil:

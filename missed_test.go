@@ -26,6 +26,35 @@ func (b forgetful) Watch(ctx context.Context, service string, sink registry.Sink
 	return b.Backend.Watch(ctx, service, forgetfulSink{sink})
 }
 
+// TestMissedRemoval: that nobody is left is shown within a TTL too, as the registry was never
+// away.
+func TestMissedRemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 6 * time.Second
+		store := memreg.NewStore()
+		store.Plant("s", "h:1", nil)
+		reg := registry.New(forgetful{store.Conn()}, &registry.Options{TTL: ttl})
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*ttl)
+		defer cancel()
+		var removed time.Time
+		for snap, err := range reg.Watch(ctx, "s") {
+			switch {
+			case err != nil:
+				t.Fatalf("the removal was never shown: %v", err)
+			case removed.IsZero():
+				removed = time.Now()
+				store.Remove("s", "h:1")
+			case len(snap.Instances) == 0:
+				if d := time.Since(removed); d > ttl {
+					t.Errorf("the removal was shown after %v, the TTL is %v", d, ttl)
+				}
+				return
+			}
+		}
+	})
+}
+
 // TestMissedChange: a watch that has lost an event shows the truth within a TTL.
 func TestMissedChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -30,11 +30,11 @@ func (k *keeper) lapses() {
 	})
 }
 
-// lasted returns for how long something was wrong, and notes that nothing is any
-// more, unless there is something to write again. k.mu is held.
+// lasted returns for how long something was wrong, and notes that nothing is any more,
+// unless there is something to write again, or to renew. k.mu is held.
 func (k *keeper) lasted() time.Duration {
 	d := time.Since(k.news.since).Round(time.Millisecond)
-	if !k.news.again {
+	if !k.news.again && k.doubt == nil {
 		k.news.since = time.Time{}
 	}
 	return d

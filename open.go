@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -29,13 +30,18 @@ var imports = map[string]string{
 }
 
 // RegisterScheme makes [Open] use open for URLs of this scheme. A backend's
-// package calls it in its init. It panics if the scheme is taken.
+// package calls it in its init. It panics if the scheme is taken, if no URL can have it
+// (it begins with a small letter, and goes on with those, digits, "+", "-" and "."), and
+// if open is nil.
 //
 // Open has checked the URL before it calls open: it holds no credentials, and
 // its path is "" or valid names, each after a slash. Its Host may name several
 // servers, for which there is [Servers]. Its query is unchecked: use [Params].
 // The ctx bounds open; a backend connects when it is first used.
 func RegisterScheme(scheme string, open func(context.Context, *url.URL) (Backend, error)) {
+	if u, err := url.Parse(scheme + ":"); err != nil || u.Scheme != scheme || open == nil {
+		panic(fmt.Sprintf("registry: RegisterScheme(%q): no URL has that scheme, or open is nil", scheme))
+	}
 	schemes.Lock()
 	defer schemes.Unlock()
 	if schemes.open[scheme] != nil {
@@ -81,6 +87,13 @@ func Open(ctx context.Context, rawURL string, opts *Options) (Registry, error) {
 	return New(b, opts), nil
 }
 
+// isScheme reports whether it is that of some backend, linked in or not.
+func isScheme(scheme string) bool {
+	schemes.Lock()
+	defer schemes.Unlock()
+	return imports[scheme] != "" || schemes.open[scheme] != nil
+}
+
 func unknownScheme(scheme string, known []string) error {
 	hint := "import the package of a backend"
 	if p := imports[scheme]; p != "" {
@@ -100,6 +113,7 @@ func parseURL(raw string) (*url.URL, error) {
 		// Not quoted back: what stands before the @ may be a password.
 		return nil, fmt.Errorf("%w URL: user names and passwords do not belong in it, nor does an @ (it ends up in process lists and logs)", ErrInvalid)
 	}
+	given := raw
 	head, rest, hierarchical := strings.Cut(raw, "://")
 	var authority string
 	if hierarchical {
@@ -115,16 +129,20 @@ func parseURL(raw string) (*url.URL, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%w URL %q: want scheme://host:port,host:port/root", ErrInvalid, raw)
+		var why *url.Error
+		if errors.As(err, &why) {
+			err = why.Err // without the URL, which is quoted already
+		}
+		return nil, fmt.Errorf("%w URL %q: %v; want scheme://host:port,host:port/root", ErrInvalid, given, err)
 	}
 	u.Host = authority
 	switch {
-	case u.Scheme == "":
-		return nil, fmt.Errorf("%w URL %q: it has no scheme; want scheme://host:port,host:port/root", ErrInvalid, raw)
+	case u.Scheme == "" || u.Opaque != "" && !isScheme(u.Scheme): // else a host and its port look like one
+		return nil, fmt.Errorf("%w URL %q: it has no scheme; want scheme://host:port,host:port/root", ErrInvalid, given)
 	case u.Opaque != "":
-		return nil, fmt.Errorf("%w URL %q: want %s://, with two slashes", ErrInvalid, raw, u.Scheme)
+		return nil, fmt.Errorf("%w URL %q: want %s://, with two slashes", ErrInvalid, given, u.Scheme)
 	case u.Fragment != "":
-		return nil, fmt.Errorf("%w URL %q: a # has no meaning in it", ErrInvalid, raw)
+		return nil, fmt.Errorf("%w URL %q: a # has no meaning in it", ErrInvalid, given)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	if u.Path != "" {

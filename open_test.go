@@ -55,6 +55,22 @@ func TestRegisterSchemeTwice(t *testing.T) {
 	registry.RegisterScheme("mem", func(context.Context, *url.URL) (registry.Backend, error) { return nil, nil })
 }
 
+func TestRegisterSchemeRefuses(t *testing.T) {
+	open := func(context.Context, *url.URL) (registry.Backend, error) { return nil, nil }
+	for scheme, open := range map[string]func(context.Context, *url.URL) (registry.Backend, error){
+		"": open, "Board": open, "my_backend": open, "1st": open, "a:b": open, "a/b": open, "fine": nil,
+	} {
+		func() {
+			defer func() {
+				if msg, _ := recover().(string); !strings.Contains(msg, scheme) {
+					t.Errorf("%q: panic %q; want one that names the scheme", scheme, msg)
+				}
+			}()
+			registry.RegisterScheme(scheme, open)
+		}()
+	}
+}
+
 func TestNamedStores(t *testing.T) {
 	ctx := t.Context()
 	open := func(raw string) registry.Registry {

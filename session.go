@@ -5,11 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
 
-// run opens sessions, one after the other, while something is wanted.
+// run opens sessions, one after the other, while something is wanted. What was withdrawn
+// while there is none is gone, but for what one whose end is unconfirmed has left.
 func (k *keeper) run() {
 	defer close(k.done)
 	defer k.timers.Wait()
@@ -38,42 +40,32 @@ func (k *keeper) run() {
 			sleep(ctx, pause.after(err))
 			continue
 		}
-		why := k.hold(s, sent)
+		why := k.serve(s, sent)
 		end, done := context.WithTimeout(context.Background(), k.c.patience()/2)
 		err = s.Close(end)
 		done()
 		if errors.Is(err, ErrSessionLost) {
 			err = nil // and with it all that it held
 		}
-		k.unheld(s, why, err)
+		k.ended(s, why, err)
+		if ctx.Err() != nil {
+			return
+		}
 		if errors.Is(why, errAbandoned) {
 			continue
 		}
 		if time.Since(sent) > s.TTL()/3 {
 			pause.reset() // a session that is lost as soon as it is made is no success
 		}
-		if ctx.Err() == nil {
-			sleep(ctx, pause.next())
-		}
+		sleep(ctx, pause.next())
 	}
 }
 
-// wanted reports whether something is to be registered. What was withdrawn
-// while there is no session is gone, but for what one whose end is unconfirmed has
-// left: no session, no record.
+// wanted reports whether something is to be registered, where there is no session.
 func (k *keeper) wanted() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, e := range k.entries {
-		if e.want != nil {
-			return true
-		}
-	}
-	for _, e := range k.entries {
-		k.settle(e, nil, e.gen, nil)
-	}
-	k.ready, k.later = nil, nil
-	return false
+	return len(k.entries) > 0
 }
 
 // refused notes that no session could be opened.
@@ -86,18 +78,19 @@ func (k *keeper) refused(err error) {
 		k.mu.say(slog.LevelWarn, "registry: no session can be opened: trying again", "registrations", k.registered(), "since", k.news.since, "err", err)
 	}
 	k.doubt, k.away = err, true
-	if !permanent(err) {
-		return
-	}
-	for _, e := range k.entries {
-		if e.want != nil && !e.want.confirmed {
-			k.finish(e, err)
+	if permanent(err) {
+		for _, e := range k.entries {
+			if !e.want.confirmed {
+				k.finish(e, err)
+			}
 		}
 	}
+	// Of those that were given up meanwhile nobody is to keep a list.
+	k.ready = slices.DeleteFunc(k.ready, func(e *entry) bool { return k.entries[e.key] != e })
 }
 
-// unheld notes that the session is over: why, and why the server may not have ended it.
-func (k *keeper) unheld(s Session, why, unended error) {
+// ended notes that the session is over: why, and why the server may not have ended it.
+func (k *keeper) ended(s Session, why, unended error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.abandon = nil
@@ -141,9 +134,9 @@ func (k *keeper) unheld(s Session, why, unended error) {
 	k.mu.say(slog.LevelWarn, "registry: session over: opening another", "session", s.String(), "registrations", n, "since", k.news.since, "err", why)
 }
 
-// hold writes what is wanted under s until the session is lost or given up, or
+// serve writes what is wanted under s until the session is lost or given up, or
 // the Registry is closed, and returns which.
-func (k *keeper) hold(s Session, sent time.Time) error {
+func (k *keeper) serve(s Session, sent time.Time) error {
 	ctx, cancel := context.WithCancelCause(k.c.ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -200,10 +193,6 @@ func (k *keeper) opened(s Session, sent time.Time, cancel context.CancelCauseFun
 	again := 0
 	for _, e := range k.entries {
 		e.pause.reset()
-		if e.want == nil {
-			k.settle(e, nil, e.gen, nil) // withdrawn before there was a session
-			continue
-		}
 		if e.want.confirmed {
 			again++
 		}

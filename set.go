@@ -26,10 +26,10 @@ type sink struct {
 	full   bool      // it has brought one that was refused: what follows builds on that
 }
 
-// Reset takes an empty set after an outage with a grain of salt: the sessions of
-// those who were cut off as well, or refused, may have run out, which takes two thirds of
-// the TTL at least, and each of them registers again within MaxBackoff of the end of the
-// outage. Until then the last good set stays.
+// Reset takes a set without an instance after an outage with a grain of salt: the sessions
+// of those who were cut off as well, or refused, may have run out, and each of them
+// registers again within MaxBackoff of the end of the outage. Until then the last good set
+// stays.
 func (s *sink) Reset(recs []Record, version string) {
 	w := s.w
 	w.mu.Lock()
@@ -39,20 +39,48 @@ func (s *sink) Reset(recs []Record, version string) {
 	}
 	s.begun = true
 	w.patience = 2 * time.Since(s.start) // what it took may be needed again
-	away := w.trouble != nil || !w.broke.IsZero() && time.Since(w.broke) > w.c.opts.TTL/2
-	if len(recs) == 0 && len(w.set) > 0 && away {
-		w.hold(version)
+	if len(w.set) > w.skipped && w.away() && !w.anybody(recs) {
+		w.rest = map[string]Record{}
+		for _, rec := range recs {
+			w.rest[rec.ID] = rec
+		}
+		w.holdBack(version)
 		return
 	}
 	w.replace(recs, version)
+}
+
+// away reports whether nothing was heard of the registry for so long that, if nobody else
+// has either, sessions may have run out: that takes two thirds of the TTL at least. The
+// break may have been noticed late. w.mu is held.
+func (w *watch) away() bool {
+	heard := w.broke
+	if !w.c.opts.NoVerify && w.answered.After(w.confirmed) {
+		heard = w.answered
+	} else if !w.c.opts.NoVerify {
+		heard = w.confirmed
+	}
+	return w.trouble != nil || !heard.IsZero() && time.Since(heard) > w.c.opts.TTL/2
+}
+
+// anybody reports whether one of recs is an instance.
+func (w *watch) anybody(recs []Record) bool {
+	return slices.ContainsFunc(recs, func(rec Record) bool {
+		_, err := decode(w.service, rec.ID, rec.Value)
+		return err == nil
+	})
 }
 
 // settling is how long an empty set is held back after an outage, where owners have
 // registered with that TTL.
 func settling(ttl time.Duration) time.Duration { return MaxBackoff + ttl/2 }
 
-// hold empties the set after a while, unless records come before. w.mu is held.
-func (w *watch) hold(version string) {
+// afterRefusal is how much longer that is where the registry has refused: pauses are, too.
+const afterRefusal = MaxBackoff / 2
+
+// holdBack has only w.rest left in the set after a while, unless an instance comes before.
+// w.mu is held.
+func (w *watch) holdBack(version string) {
 	w.version = version
 	w.brought++
 	if w.emptied != nil {
@@ -60,21 +88,25 @@ func (w *watch) hold(version string) {
 	}
 	d := settling(w.c.opts.TTL)
 	if permanent(w.trouble) {
-		d += MaxBackoff / 2 // after a refusal pauses are longer
+		d += afterRefusal
 	}
 	w.mu.say(slog.LevelInfo, "registry: nobody is registered after the outage: the last good set stays for a while", "service", w.service,
 		"instances", len(w.set)-w.skipped, "for", d)
-	w.held = time.Now()
+	w.owed = time.Now().Add(d - w.c.opts.TTL/2)
 	w.timers.later(&w.emptied, d, w.empty)
 }
 
-// empty empties the set, if the registry has been asked since that was held back: the link
-// may be dead. w.mu is held.
+// empty empties the set, if the registry has said that it is still so when everybody was
+// due: the link may be dead. w.mu is held.
 func (w *watch) empty() {
-	if w.c.opts.NoVerify || w.answered.After(w.held) {
-		w.replace(nil, w.version)
-	} else {
+	verified := !w.c.opts.NoVerify
+	if verified && !w.agreed.After(w.owed) {
 		w.timers.later(&w.emptied, w.c.opts.TTL/6, w.empty)
+		return
+	}
+	w.replace(slices.Collect(maps.Values(w.rest)), w.version)
+	if verified {
+		w.confirmed = w.agreed
 	}
 }
 
@@ -89,41 +121,19 @@ func (w *watch) replace(recs []Record, version string) {
 	for id := range gone {
 		changed = w.remove(id) || changed
 	}
-	w.current(version, changed)
+	w.rest = nil
+	w.confirm(version, changed)
 }
 
 func (s *sink) Apply(put []Record, gone []string, version string) {
 	w := s.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	there := make(map[string]bool, len(gone)+len(put)) // afterwards
-	for _, id := range gone {
-		there[id] = false
-	}
-	for _, rec := range put {
-		there[rec.ID] = true
-	}
-	was := w.set
 	if w.emptied != nil { // for the registry, what the set has is gone already
-		was = nil
-	}
-	n := len(was)
-	for id, stays := range there {
-		if _, had := was[id]; stays && !had {
-			n++
-		} else if had && !stays {
-			n--
-		}
-	}
-	if !s.fits(n) {
+		s.applyToRest(put, gone, version)
 		return
 	}
-	if w.emptied != nil {
-		if len(put) > 0 {
-			w.replace(put, version)
-		} else {
-			w.hold(version)
-		}
+	if !s.fits(sizeAfter(w.set, put, gone)) {
 		return
 	}
 	changed := false
@@ -133,7 +143,46 @@ func (s *sink) Apply(put []Record, gone []string, version string) {
 	for _, rec := range put {
 		changed = w.put(rec) || changed
 	}
-	w.current(version, changed)
+	w.confirm(version, changed)
+}
+
+// applyToRest is Apply while an emptied set is held back. w.mu is held.
+func (s *sink) applyToRest(put []Record, gone []string, version string) {
+	w := s.w
+	if !s.fits(sizeAfter(w.rest, put, gone)) {
+		return
+	}
+	for _, id := range gone {
+		delete(w.rest, id)
+	}
+	for _, rec := range put {
+		w.rest[rec.ID] = rec
+	}
+	if w.anybody(put) {
+		w.replace(slices.Collect(maps.Values(w.rest)), version)
+	} else {
+		w.holdBack(version)
+	}
+}
+
+// sizeAfter is how many keys set has without those in gone, and then with those of put.
+func sizeAfter[V any](set map[string]V, put []Record, gone []string) int {
+	there := make(map[string]bool, len(gone)+len(put)) // afterwards
+	for _, id := range gone {
+		there[id] = false
+	}
+	for _, rec := range put {
+		there[rec.ID] = true
+	}
+	n := len(set)
+	for id, stays := range there {
+		if _, had := set[id]; stays && !had {
+			n++
+		} else if had && !stays {
+			n--
+		}
+	}
+	return n
 }
 
 // fits ends the attempt if the set would have more than MaxInstances records:
@@ -156,6 +205,10 @@ func (w *watch) put(rec Record) bool {
 	var err error
 	if m.in, err = decode(w.service, rec.ID, rec.Value); err != nil {
 		m.bad = true
+		if old.bad { // somebody may write it every second
+			w.set[rec.ID] = m
+			return false
+		}
 		w.mu.say(slog.LevelWarn, "registry: record skipped: it is not one of ours", "service", w.service, "instance", rec.ID, "err", err)
 	}
 	w.remove(rec.ID)

@@ -111,8 +111,11 @@ func (w *watch) verify(ctx context.Context, s *sink) error {
 			w.mu.Lock()
 			w.answered = asked
 			moved := w.brought != brought
-			if same && !moved && w.emptied == nil {
-				w.confirmed = time.Now()
+			if same && !moved {
+				w.agreed = asked
+				if w.emptied == nil {
+					w.confirmed = time.Now()
+				}
 			}
 			w.mu.Unlock()
 			if same || moved || doubts > 0 && brought != doubted {

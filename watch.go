@@ -28,17 +28,19 @@ type watch struct {
 	brought   uint64        // sets and changes that the backend has brought
 	patience  time.Duration // how long an attempt may take to bring a set, where the registry answers
 	confirmed time.Time
-	trouble   error       // what Snapshot.Err shows
-	since     time.Time   // since when a line has said that the set is not confirmed
-	shown     *time.Timer // will set trouble, unless the watch comes back before
-	broke     time.Time   // when an attempt failed for the first time since it was confirmed
-	emptied   *time.Timer // will empty the set, unless records come before; see Reset
-	held      time.Time   // when emptied was set for the first time
-	answered  time.Time   // when the registry was asked what it has answered last
+	trouble   error             // what Snapshot.Err shows
+	since     time.Time         // since when a line has said that the set is not confirmed
+	shown     *time.Timer       // will set trouble, unless the watch comes back before
+	broke     time.Time         // when an attempt failed for the first time since it was confirmed
+	answered  time.Time         // when the registry was asked what it has answered last
+	agreed    time.Time         // when it was asked whether version is its own, and has said so
+	emptied   *time.Timer       // will empty the set, unless an instance comes before; see holdBack
+	rest      map[string]Record // what the set then has: records that are no instances
+	owed      time.Time         // by when whoever lives is back, while emptied is set
 	timers    timers
 	rev       uint64        // changes whenever readers have something new to see
 	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
-	last      error         // the newest failure, for readers that wait for the first set
+	last      error         // the newest failure since there was a set
 	final     error         // why the watch is over
 }
 
@@ -96,8 +98,8 @@ func (w *watch) bump() {
 	}
 }
 
-// current notes that the set is the registry's as of now. w.mu is held.
-func (w *watch) current(version string, changed bool) {
+// confirm notes that the set is the registry's as of now. w.mu is held.
+func (w *watch) confirm(version string, changed bool) {
 	w.version = version
 	w.brought++
 	w.last = nil
@@ -137,9 +139,12 @@ func (w *watch) troubled(err error) (over bool) {
 		w.last = err
 	case permanent(err) || errors.Is(err, errUnanswered) || w.trouble != nil:
 		w.show(err)
-	case w.shown == nil:
-		w.broke = time.Now()
-		w.timers.later(&w.shown, w.c.opts.TTL, func() { w.show(err) })
+	default:
+		w.last = err
+		if w.shown == nil {
+			w.broke = time.Now()
+			w.timers.later(&w.shown, w.c.opts.TTL, func() { w.show(w.last) })
+		}
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -71,6 +72,51 @@ func TestSnapshotErrIsTheNewestCause(t *testing.T) {
 				return
 			default:
 				t.Fatalf("snapshot %d: %v; want ErrDenied", snapshots, snap.Err)
+			}
+		}
+	})
+}
+
+// A changeable backend ends its watches, once it is broken, with another error from time to
+// time.
+type changeable struct {
+	registry.Backend
+	why func() error
+}
+
+func (b changeable) Watch(ctx context.Context, service string, sink registry.Sink) error {
+	if err := b.why(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = b.Backend.Watch(ctx, service, sink)
+	return errors.New("the link broke")
+}
+
+// What has gone wrong for a TTL is shown as what it is by then.
+func TestSnapshotErrIsTheNewestFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		b := changeable{memreg.NewStore().Conn(), func() error {
+			if time.Since(began) < time.Second {
+				return nil
+			}
+			return errors.New("no such host")
+		}}
+		reg := registry.New(b, quiet)
+		defer reg.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for snap, err := range reg.Watch(ctx, "svc") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if snap.Err != nil {
+				if !strings.Contains(snap.Err.Error(), "no such host") {
+					t.Errorf("after a TTL: %v", snap.Err)
+				}
+				return
 			}
 		}
 	})

@@ -25,7 +25,7 @@ func TestCloseAfterWithdrawalInVain(t *testing.T) {
 		{"with another registered since then", func(t *testing.T, reg registry.Registry) { register(t, reg, 2) }, false},
 		{"with another registered for long", func(t *testing.T, reg registry.Registry) {
 			r := register(t, reg, 2)
-			time.Sleep(4 * r.TTL())
+			time.Sleep(6 * r.TTL())
 		}, true},
 		{"written over", func(t *testing.T, reg registry.Registry) { register(t, reg, 1) }, true},
 		{"written over and withdrawn", func(t *testing.T, reg registry.Registry) {
@@ -188,4 +188,84 @@ func TestCloseAfterTakeover(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowDelete lets the Deletes of its sessions wait for a word.
+type slowDelete struct {
+	*memreg.Conn
+	begun, goOn chan struct{}
+}
+
+func (b slowDelete) NewSession(ctx context.Context, ttl time.Duration) (registry.Session, error) {
+	s, err := b.Conn.NewSession(ctx, ttl)
+	return slowDeleteSession{s, b}, err
+}
+
+type slowDeleteSession struct {
+	registry.Session
+	b slowDelete
+}
+
+func (s slowDeleteSession) Delete(ctx context.Context, recs []registry.Record) []error {
+	s.b.begun <- struct{}{}
+	<-s.b.goOn
+	return s.Session.Delete(ctx, recs)
+}
+
+// TestReplacedDuringAWithdrawal: of two registrations that came and went while an earlier one
+// was being withdrawn, both Registers return.
+func TestReplacedDuringAWithdrawal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := slowDelete{memreg.NewStore().Conn(), make(chan struct{}, 9), make(chan struct{})}
+		reg := registry.New(b, quiet)
+		register(t, reg, 2)
+		r := register(t, reg, 1)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := r.Deregister(t.Context()); err != nil {
+				t.Errorf("Deregister: %v", err)
+			}
+		})
+		<-b.begun
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			if _, err := reg.Register(ctx, instance(1)); !errors.Is(err, registry.ErrSuperseded) {
+				t.Errorf("the older: %v, want ErrSuperseded", err)
+			}
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := reg.Register(ctx, instance(1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the newer: %v, want DeadlineExceeded", err)
+		}
+		close(b.goOn)
+		wg.Wait()
+		if err := reg.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDeregisterAfterClose: what Close could not confirm, Deregister does not confirm either.
+func TestDeregisterAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, quiet)
+		r := register(t, reg, 1)
+		link.Freeze()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Deregister(ctx); err == nil {
+			t.Fatal("confirmed, over a link that is frozen")
+		}
+		synctest.Wait() // the session is being given up
+		if err := reg.Close(); err == nil {
+			t.Error("Close has confirmed it")
+		}
+		if err := r.Deregister(t.Context()); err == nil {
+			t.Error("Deregister has confirmed what Close has not")
+		}
+	})
 }

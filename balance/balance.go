@@ -74,6 +74,16 @@ func (p Picked) Instance() registry.Instance { return p.n.in }
 // exactly once for each pick.
 func (p Picked) Done(err error) { p.n.state.done(p, err) }
 
+// Answered says that the answer has begun: what the request takes from here on, be it the
+// hour of a stream, is not the instance's latency. Done or Drop is still to be called; of
+// a request without Answered all that Done comes after is.
+func (p *Picked) Answered() {
+	if p.start != 0 {
+		p.n.state.measure(p.start, p.n.state.b.now(), false)
+		p.start = 0
+	}
+}
+
 // Drop ends a request that says nothing of the instance, as it was not made, or the
 // caller gave up before there was time for an answer: it counts neither as a success nor
 // as a failure.

@@ -255,3 +255,28 @@ func TestUnderChange(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswered: what comes after the beginning of the answer is no latency.
+func TestAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 1)
+		var n *balance.Node
+		b := s.balancer(1, seen{&n}, nil)
+		for range 2 { // the first has made its connection, and says nothing
+			p, err := b.Pick(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+			p.Answered()
+			time.Sleep(time.Hour)
+			if n.InFlight() != 1 {
+				t.Errorf("%d in flight before Done, want 1", n.InFlight())
+			}
+			p.Done(nil)
+		}
+		if n.Latency() != 20*time.Millisecond || n.InFlight() != 0 {
+			t.Errorf("latency %v, %d in flight; want 20ms, 0", n.Latency(), n.InFlight())
+		}
+	})
+}

@@ -15,8 +15,9 @@ type Policy interface {
 	// changed, and not concurrently. Functions from earlier calls are still in use
 	// then.
 	//
-	// The set is not empty, sorted by ID, without instances that are drained, or left
-	// out because they failed, and must not be modified. A function that returns an
+	// The set is not empty, sorted by ID, and must not be modified. Instances that are
+	// drained are in it only if all are; those that are left out because they failed
+	// only if too few would remain (see [Options.Panic]). A function that returns an
 	// instance that the request has tried is asked again, a few times; another is then
 	// taken in its place.
 	Prepare(set []*Node) func(Request) int

@@ -13,7 +13,8 @@ import (
 // set changes, or who of it is left out.
 type table struct {
 	all   []*Node // of the snapshot, sorted by ID
-	nodes []*Node // those to pick from: neither drained nor left out, as long as there are any
+	nodes []*Node // those to pick from: neither drained nor left out, as long as there are enough
+	out   int     // how many of nodes are left out, and in it all the same
 	pick  func(Request) int
 
 	states []*state // of nodes, if the policy measures: one look less than at the node
@@ -123,12 +124,13 @@ func (b *Balancer) rebuild() (wait time.Duration) {
 		}
 	}
 	if stay := len(t.nodes) - out; out > 0 && stay > 0 && float64(stay) >= b.opts.Panic*float64(len(t.nodes)) {
-		t.nodes = but(t.nodes, func(n *Node) bool { return n.out })
+		t.nodes, out = but(t.nodes, func(n *Node) bool { return n.out }), 0
 	}
+	t.out = out
 	switch {
 	case len(t.nodes) == 0:
 		t.pick = nobody
-	case slices.Equal(t.nodes, old.nodes):
+	case slices.Equal(t.nodes, old.nodes) && t.out == old.out: // one that is newly left out is another node
 		t.nodes, t.states, t.pick = old.nodes, old.states, old.pick
 	default:
 		t.pick = b.policy.Prepare(t.nodes)

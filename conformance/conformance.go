@@ -210,7 +210,7 @@ func runCase(t *testing.T, h Harness, c testCase) (missing []string) {
 
 func cases() []testCase {
 	var all []testCase
-	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, unconfirmed, whole, serving, herd, failing, parted} {
+	for _, theme := range [][]testCase{registering, withdrawing, input, takeover, staying, watching, quiet, unconfirmed, whole, serving, herd, failing, parted} {
 		all = append(all, theme...)
 	}
 	return all

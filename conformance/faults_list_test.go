@@ -47,16 +47,16 @@ var faults = []fault{
 		{"session.go", "		if e.want.confirmed {\n			again++\n", "		if e.want.confirmed {\n			again++\n			if e.want.old != nil {\n				e.want.value = e.want.old\n			}\n"},
 	}},
 	{"what was deregistered comes back with the next session", bubbles, "withdrawn-stays-withdrawn", []edit{
-		{"entry.go", "		if r == nil && e.want == nil {\n			delete(k.entries, e.key)\n		}\n", ""},
+		{"entry.go", "		if r == nil && e.want == nil && gen == e.gen { // else somebody waits for a newer withdrawal\n			delete(k.entries, e.key)\n		}\n", ""},
 		{"entry.go", "	want    *registration // nil: withdrawn\n", "	want    *registration // nil: withdrawn\n	was     *registration\n"},
 		{"registration.go", "		e.want, e.held = nil, false\n", "		e.want, e.was, e.held = nil, r, false\n"},
-		{"session.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
+		{"session.go", "		e.pause.reset()\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n"},
 	}},
 	{"every reconnect deletes and creates", bubbles, "one-lost-renewal", []edit{
 		{"lease.go", "		case errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:", "		case err != nil || errors.Is(err, ErrSessionLost):\n			cancel(err)\n			return\n		default:"},
 	}},
 	{"the first failure of Register is final", bubbles, "away-at-start", []edit{
-		{"session.go", "	if !permanent(err) {\n		return\n	}\n", ""},
+		{"session.go", "	if permanent(err) {\n", "	if true {\n"},
 	}},
 	{"a lost reply is taken for a failure", bubbles, "lost-reply", []edit{
 		{"entry.go", "	case permanent(err):\n		e.tell", "	case err != nil:\n		e.tell"},
@@ -104,7 +104,7 @@ var faults = []fault{
 		{"watch.go", "		w.trouble = err\n", "		w.trouble = err\n		for id := range w.set {\n			w.remove(id)\n		}\n"},
 	}},
 	{"an outage that is not shown", bubbles, "outage", []edit{
-		{"watch.go", "func() { w.show(err) })", "func() {})"},
+		{"watch.go", "func() { w.show(w.last) })", "func() {})"},
 	}},
 	{"not yet known shown as empty", bubbles, "first-snapshot-is-whole", []edit{
 		{"watch.go", "stale: map[string]bool{}}", "stale: map[string]bool{}, known: true, rev: 1}"},
@@ -135,7 +135,7 @@ var faults = []fault{
 		{"watch.go", "	w.timers.stop(&w.emptied) // what", "	// what"},
 	}},
 	{"an empty set after an outage taken at its word", bubbles, "everybody-was-cut-off", []edit{
-		{"set.go", "len(recs) == 0 && len(w.set) > 0 &&", "false &&"},
+		{"set.go", "	if len(w.set) > w.skipped && w.away() &&", "	if false &&"},
 	}},
 	{"a renewal that removes for a moment", bubbles, "dead-owner", []edit{
 		{"memreg/session.go", "		ss.extend()\n", "		ss.extend()\n		for r := range ss.records {\n			ss.conn.store.unset(r[0], r[1])\n			time.AfterFunc(time.Millisecond, func() { signal(ss.wake) })\n		}\n"},
@@ -177,6 +177,9 @@ var faults = []fault{
 	{"a change lost between list and watch", bubbles, "list-and-watch", []edit{
 		{"memreg/conn.go", "		w = c.store.watch(path)\n", ""},
 		{"memreg/conn.go", "	if w != nil {\n		defer c.store.unwatch(path, w)\n	}\n", "	time.Sleep(time.Millisecond)\n	c.store.mu.Lock()\n	w = c.store.watch(path)\n	c.store.mu.Unlock()\n"},
+	}},
+	{"names read first, and then what has become of them", bubbles, "never-empty-in-between", []edit{
+		{"memreg/conn.go", "	return recs, err\n}\n\n// Services", "	time.Sleep(time.Millisecond)\n	there := map[string]bool{}\n	_ = c.call(ctx, func() (int, error) {\n		for _, rec := range c.store.list(c.path(service)) {\n			there[rec.ID] = true\n		}\n		return 0, nil\n	})\n	var left []registry.Record\n	for _, rec := range recs {\n		if there[rec.ID] {\n			left = append(left, rec)\n		}\n	}\n	return left, err\n}\n\n// Services"},
 	}},
 	{"only the first of several changes delivered", bubbles, "update", []edit{
 		{"memreg/conn.go", "		sink.Apply(put, gone, version)\n", "		sink.Apply(put, gone, version)\n		<-ctx.Done()\n"},

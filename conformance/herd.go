@@ -57,7 +57,11 @@ var herd = []testCase{
 			what string
 			*moments
 		}{{"sessions asked for", &opened}, {"writings", &wrote}} {
-			if most := m.most(time.Second); most > 2*n {
+			most := m.most(time.Second)
+			if most == 0 {
+				e.Errorf("Options.Observe was told of no %s", m.what)
+			}
+			if most > 2*n {
 				e.Errorf("%d %s in a second, by %d clients", most, m.what, n)
 			}
 			// They are the same moments for all where nothing is left to chance.

@@ -65,6 +65,9 @@ var unconfirmed = []testCase{
 	{name: "everybody-was-cut-off", promise: 30, needs: link, run: func(e *env) {
 		a, b := e.client(), e.client()
 		w := e.watch(b)
+		if b.Plant != nil {
+			b.Plant(service, "no-instance", []byte("{}")) // such a record does not make it a set
+		}
 		e.register(a, "x")
 		w.set(e.h.TTL, "x")
 		mark := w.mark()

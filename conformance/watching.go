@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -45,6 +44,44 @@ var watching = []testCase{
 		}
 		away.Heal()
 		first(away)
+	}},
+	{name: "never-empty-in-between", promise: 26, run: func(e *env) {
+		a, b, c := e.client(), e.client(), e.client()
+		r := e.register(a, "x0")
+		over := make(chan struct{})
+		wait := e.start(func() error {
+			defer close(over)
+			for i := range 100 { // one after the other, and one at any time
+				next, err := a.Registry.Register(e.ctx(e.back()), instance(fmt.Sprint("x", i+1)))
+				if err == nil {
+					err = r.Deregister(e.ctx(e.back()))
+				}
+				if err != nil {
+					return err
+				}
+				r = next
+			}
+			return nil
+		})
+		for {
+			if e.lookup(b) == "" {
+				e.Errorf("a lookup found nobody")
+			}
+			for s, err := range c.Registry.Watch(e.ctx(e.h.TTL), service) {
+				if err != nil || len(s.Instances) == 0 {
+					e.Errorf("the first snapshot of a watch: [%s], %v, %v", show(s.Instances), s.Err, err)
+				}
+				break
+			}
+			select {
+			case <-over:
+				if err := wait(e.h.TTL); err != nil {
+					e.Errorf("%v", err)
+				}
+				return
+			default:
+			}
+		}
 	}},
 	{name: "list-and-watch", promise: 27, run: func(e *env) {
 		// Watches begin while records come: none is lost in between.
@@ -161,59 +198,6 @@ var watching = []testCase{
 		cancel()
 		<-done
 	}},
-	{name: "other-services", promise: 36, run: func(e *env) {
-		a, b := e.client(), e.client()
-		e.register(a, "x")
-		w := e.watch(b)
-		w.set(e.h.TTL, "x")
-		mark := w.mark()
-		for i := range 100 {
-			in := instance("y", "n", fmt.Sprint(i))
-			in.Service = []string{"svc2", "sv", "other"}[i%3]
-			if _, err := a.Registry.Register(e.ctx(e.back()), in); err != nil {
-				e.Fatalf("register: %v", err)
-			}
-		}
-		w.quiet(e.h.TTL / 4)
-		if n := len(w.since(mark)); n > 0 {
-			e.Errorf("100 changes to other services were %d snapshots of this one", n)
-		}
-	}},
-	{name: "quiet-watch", promise: 36, needs: traffic, verify: true, run: func(e *env) {
-		cost := func(n int) (reader, owner int) {
-			a, b := e.client(), e.client()
-			name := fmt.Sprint("svc", n)
-			for i := range n {
-				in := instance(fmt.Sprint("x", i))
-				in.Service = name
-				if _, err := a.Registry.Register(e.ctx(e.back()), in); err != nil {
-					e.Fatalf("register: %v", err)
-				}
-			}
-			w := e.watchService(b, name)
-			w.until(e.h.TTL, "all of them", func(s registry.Snapshot) bool { return len(s.Instances) == n })
-			w.quiet(e.h.TTL / 2) // the owner has looked at what it wrote
-			for range 3 {
-				mark := w.mark()
-				reader, owner = b.Traffic(), a.Traffic()
-				w.quiet(4 * e.h.TTL)
-				reader, owner = b.Traffic()-reader, a.Traffic()-owner
-				broke := func(s seen) bool { return s.Err != nil }
-				if !slices.ContainsFunc(w.since(mark), broke) { // else a machine that stood still has broken the watch
-					break
-				}
-			}
-			return reader, owner
-		}
-		few, fewOwned := cost(2)
-		many, manyOwned := cost(150)
-		if many > 2*few+20 {
-			e.Errorf("a quiet watch cost %d with 2 instances and %d with 150", few, many)
-		}
-		if manyOwned > 2*fewOwned+20 {
-			e.Errorf("an idle owner of 2 instances cost %d, and of 150 %d", fewOwned, manyOwned)
-		}
-	}},
 	{name: "undecodable", promise: 37, needs: plant, run: func(e *env) {
 		var warned atomic.Int64
 		a := e.client()
@@ -235,6 +219,7 @@ var watching = []testCase{
 		b.Plant(service, "no-address", nil)
 		b.Plant(service, "a name", []byte(`{"addr":"127.0.0.1:3"}`))
 		b.Plant(service, "large", []byte(`{"addr":"127.0.0.1:3","meta":{"k":"`+strings.Repeat("x", registry.MaxRecord)+`"}}`))
+		b.Plant(service, "bad-json", []byte("{neither"))
 		w.until(e.h.TTL, "4 skipped", func(s registry.Snapshot) bool { return s.Skipped == 4 })
 		e.register(a, "y")
 		s := w.set(e.h.TTL, want+" y")
@@ -280,27 +265,6 @@ var watching = []testCase{
 			e.Errorf("deregister: %v", err)
 		}
 		w.set(max(2*registry.MaxBackoff, 2*e.h.TTL), "x0 x1 x2")
-	}},
-	{name: "shared-watch", promise: 39, needs: traffic, run: func(e *env) {
-		a, one, many := e.client(), e.client(), e.client()
-		e.register(a, "x", "n", "0")
-		watchers := []*watcher{e.watch(one)}
-		for range 20 {
-			watchers = append(watchers, e.watch(many))
-		}
-		for _, w := range watchers {
-			w.set(e.back(), "x{n=0}")
-		}
-		b1, b2 := one.Traffic(), many.Traffic()
-		for i := range 20 {
-			e.register(a, "x", "n", fmt.Sprint(i+1))
-			for _, w := range watchers {
-				w.set(e.h.TTL, fmt.Sprintf("x{n=%d}", i+1))
-			}
-		}
-		if c1, c2 := one.Traffic()-b1, many.Traffic()-b2; c2 > 2*c1+20 {
-			e.Errorf("20 changes cost %d with one reader and %d with 20", c1, c2)
-		}
 	}},
 }
 

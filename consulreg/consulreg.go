@@ -26,6 +26,7 @@
 package consulreg
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -37,13 +38,15 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
+const defaultPort = "8500"
+
 func init() {
 	registry.RegisterScheme("consul", func(_ context.Context, u *url.URL) (registry.Backend, error) {
 		params, err := registry.Params(u, "checks")
 		if err != nil {
 			return nil, err
 		}
-		servers, err := registry.Servers(u, "8500")
+		servers, err := registry.Servers(u, defaultPort)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +91,7 @@ type Backend struct {
 }
 
 // New returns a Backend on the agents or servers of one cluster, each as
-// host:port. They are taken in turn: when a request to one fails, the next goes
+// host:port, or as host for port 8500. They are taken in turn: when a request to one fails, the next goes
 // to the next. It does not connect yet. A mistake in servers or opts is the error of every call.
 // Give it to [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
@@ -99,7 +102,12 @@ func New(servers []string, opts *Options) *Backend {
 	if b.root != "" {
 		b.root += "/"
 	}
-	b.link, b.client, b.bad = open(servers, opts.Config)
+	known, bad := registry.Servers(&url.URL{Scheme: "consul", Host: strings.Join(servers, ",")}, defaultPort)
+	if bad != nil {
+		known = servers // to be named
+	}
+	b.link, b.client, b.bad = open(known, opts.Config)
+	b.bad = cmp.Or(bad, b.bad)
 	return b
 }
 
@@ -227,8 +235,8 @@ func (b *Backend) Services(ctx context.Context) ([]string, error) {
 	return slices.Compact(services), nil
 }
 
-// Close ends all connections: none is in use any more.
+// Close ends all connections: none is in use any more, but some may be being made.
 func (b *Backend) Close() error {
-	b.link.transport.CloseIdleConnections()
+	b.link.close()
 	return nil
 }

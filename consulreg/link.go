@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/internal/silence"
 	"github.com/hashicorp/consul/api"
 )
 
@@ -23,6 +24,7 @@ import (
 type link struct {
 	servers   []string
 	transport *http.Transport
+	dials     *dials
 
 	mu    sync.Mutex
 	turns int
@@ -35,18 +37,12 @@ type turn struct {
 	server string
 	over   context.Context // ends when the server has fallen silent
 	end    context.CancelFunc
-	heard  time.Time // when it last answered; guarded by the link's mu
+	line   *silence.Line
 }
 
-const (
-	// idle bounds the connections that are kept for later requests: as many as may
-	// be in flight together.
-	idle = 32
-
-	// minSilence is no time for a server to be silent, whatever a call's deadline
-	// was: it may have a long list to make.
-	minSilence = 250 * time.Millisecond
-)
+// idle bounds the connections that are kept for later requests: as many as may be in
+// flight together.
+const idle = 32
 
 // open makes the client library use a link. Nothing is sent yet.
 func open(servers []string, config *api.Config) (*link, *api.Client, error) {
@@ -70,7 +66,8 @@ func open(servers []string, config *api.Config) (*link, *api.Client, error) {
 	if t.TLSClientConfig != nil {
 		t.TLSClientConfig.NextProtos = nil
 	}
-	l := &link{servers: slices.Clone(servers), transport: t}
+	l := &link{servers: slices.Clone(servers), transport: t, dials: newDials(t.DialContext)}
+	t.DialContext = l.dials.DialContext
 	if len(servers) == 0 {
 		return l, nil, fmt.Errorf("%w: no servers", registry.ErrInvalid)
 	}
@@ -83,6 +80,12 @@ func open(servers []string, config *api.Config) (*link, *api.Client, error) {
 	}
 	own.HttpClient.Transport = l
 	return l, client, nil
+}
+
+// close ends all connections.
+func (l *link) close() {
+	l.dials.close()
+	l.transport.CloseIdleConnections()
 }
 
 // RoundTrip makes one request, and reads the whole answer. An answer that is
@@ -107,9 +110,7 @@ func (l *link) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case err == nil:
-		l.mu.Lock()
-		t.heard = time.Now()
-		l.mu.Unlock()
+		t.line.Heard()
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotFound {
 			return resp, nil
 		}
@@ -133,10 +134,7 @@ func (l *link) RoundTrip(req *http.Request) (*http.Response, error) {
 // under way to the server is given up too, and whoever waits for it asks another.
 func (l *link) unanswered(t *turn, sent time.Time) {
 	l.transport.CloseIdleConnections()
-	l.mu.Lock()
-	silent := t.heard.Before(sent) && time.Since(sent) >= minSilence
-	l.mu.Unlock()
-	if silent {
+	if t.line.InVain(sent) {
 		t.end()
 		l.pass(t)
 	}
@@ -148,7 +146,7 @@ func (l *link) pass(t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.turn == t {
-		l.turn = &turn{server: l.servers[l.turns%len(l.servers)]}
+		l.turn = &turn{server: l.servers[l.turns%len(l.servers)], line: silence.Begin()}
 		l.turn.over, l.turn.end = context.WithCancel(context.Background())
 		l.turns++
 	}

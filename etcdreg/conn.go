@@ -5,10 +5,10 @@ import (
 	"context"
 	"math"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-rollcall/registry"
+	"github.com/go-rollcall/registry/internal/silence"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -29,13 +29,10 @@ type conn struct {
 	err    error
 
 	opened time.Time
-	heard  atomic.Int64  // when something came: nanoseconds since epoch; 0: nothing yet
+	line   *silence.Line
 	broken chan struct{} // closed by drop, once
 	gone   bool          // broken is closed; guarded by b.mu
 }
-
-// epoch makes times comparable by the monotonic clock.
-var epoch = time.Now()
 
 // connectTimeout bounds the wait for a server to take a connection, and for a login:
 // one that does neither must not hold up the next.
@@ -44,10 +41,6 @@ const connectTimeout = 2 * time.Second
 // closeTimeout bounds the wait for the client library to end what it has started,
 // which asks nobody.
 const closeTimeout = time.Second
-
-// minSilence is no time for a server to be silent, whatever a call's deadline was: who is
-// in a hurry must not cost the others their connection.
-const minSilence = 250 * time.Millisecond
 
 // connect returns the connection, once its client has logged in.
 func (b *Backend) connect(ctx context.Context) (*conn, error) {
@@ -80,9 +73,9 @@ func (b *Backend) connect(ctx context.Context) (*conn, error) {
 
 // open makes a client. With a password that takes a request, so it does not wait.
 func (b *Backend) open(server string) *conn {
-	c := &conn{b: b, server: server, opened: time.Now(), ready: make(chan struct{}), broken: make(chan struct{})}
+	c := &conn{b: b, server: server, opened: time.Now(), line: silence.Begin(), ready: make(chan struct{}), broken: make(chan struct{})}
 	cfg := b.opts.Config
-	cfg.Endpoints = []string{server}
+	cfg.Endpoints, cfg.AutoSyncInterval = []string{server}, 0 // one connection, to this one
 	cfg.Context, c.cancel = context.WithCancel(context.Background())
 	cfg.Logger = zap.New(debugLog{})
 	cfg.MaxUnaryRetries = 5                                   // a login has expired, or the rights of others are being changed
@@ -122,7 +115,7 @@ func (c *conn) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Contex
 func (c *conn) HandleRPC(_ context.Context, s stats.RPCStats) {
 	switch s.(type) {
 	case *stats.InHeader, *stats.InPayload, *stats.InTrailer:
-		c.heard.Store(int64(time.Since(epoch)))
+		c.line.Heard()
 	}
 }
 
@@ -184,12 +177,11 @@ func (b *Backend) do(ctx context.Context, f func(ctx context.Context, c *conn) e
 	return b.explain(ctx, c, sent, f(clientv3.WithRequireLeader(ctx), c))
 }
 
-// silent reports whether nothing has come over c since sent, and that says something: a
-// connection that is still being made has its time for that.
-func (c *conn) silent(sent time.Time) bool {
-	heard := c.heard.Load()
-	if heard == 0 && time.Since(c.opened) < connectTimeout {
+// inVain notes that a call has waited in vain, and reports whether c is dead: a connection
+// that is still being made has its time for that.
+func (c *conn) inVain(sent time.Time) bool {
+	if c.line.New() && time.Since(c.opened) < connectTimeout {
 		return false
 	}
-	return heard < int64(sent.Sub(epoch)) && time.Since(sent) >= minSilence
+	return c.line.InVain(sent)
 }

@@ -37,7 +37,7 @@ func (b *Backend) explain(ctx context.Context, c *conn, sent time.Time, err erro
 		return err
 	}
 	if ctx.Err() != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.silent(sent) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.inVain(sent) {
 			b.drop(c)
 		}
 		return fmt.Errorf("%s: %w", c.server, context.Cause(ctx))
@@ -71,7 +71,10 @@ func (b *Backend) explain(ctx context.Context, c *conn, sent time.Time, err erro
 		kind = registry.ErrInvalid
 	case rpctypes.ErrTooManyOps: // a server may allow fewer than most do
 		return refusal{fmt.Errorf("%s: %w", c.server, known)}
-	case rpctypes.ErrInvalidAuthToken: // another login helps
+	case rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision: // another login helps, if we may
+		if b.opts.Config.Token != "" {
+			kind = registry.ErrDenied
+		}
 		b.drop(c)
 	case rpctypes.ErrNoLeader, rpctypes.ErrNotCapable, errLearner, rpctypes.ErrStopped, rpctypes.ErrUnhealthy, rpctypes.ErrCorrupt,
 		rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost, rpctypes.ErrTimeoutWaitAppliedIndex:

@@ -205,8 +205,9 @@ func (m meta) Equal(o any) bool {
 	return ok && maps.Equal(m, other)
 }
 
-// Meta returns the metadata of the instance behind an endpoint, for balancers. It must
-// not be modified. The weight that some of gRPC's balancers go by is not among what a
+// Meta returns the metadata of the instance behind an endpoint, for balancers that are
+// given endpoints; those made with gRPC's package balancer/base see addresses only, which
+// have none. It must not be modified. The weight that some of gRPC's balancers go by is not among what a
 // resolver outside of gRPC can set: weighted_round_robin takes it from the servers'
 // load reports.
 func Meta(e resolver.Endpoint) map[string]string {

@@ -1,8 +1,12 @@
 // Package health ties registrations to a check: an instance that is not well is
 // withdrawn, and comes back when it is.
 //
-//	reg = health.Registry(reg, db.PingContext, nil)
+//	reg = health.Registry(reg, worker.Check, nil)
 //	me, err := reg.Register(ctx, in) // when it is well
+//
+// Check what is the instance's own: where all instances check something that they share,
+// such as a database, its failure withdraws all of them, and clients see truthfully that
+// there is nobody.
 package health
 
 import (

@@ -34,6 +34,10 @@ func (w *world) blaming(opts httpreg.Options) *http.Client {
 func get(t *testing.T, client *http.Client, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	return getWithin(ctx, t, client)
+}
+
+func getWithin(ctx context.Context, t *testing.T, client *http.Client) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://go_servers/", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -47,15 +51,17 @@ func get(t *testing.T, client *http.Client, patience time.Duration) error {
 }
 
 // One that takes requests and never answers is left out, once a caller had the patience
-// of a dial.
+// of a dial. Who cancels has lost interest, and says nothing of an instance at work.
 func TestHungIsLeftOut(t *testing.T) {
 	for _, tt := range []struct {
 		patience  time.Duration
+		cancels   bool
 		more      bool
 		condition string
 	}{
-		{150 * time.Millisecond, false, "the caller has waited"},
-		{20 * time.Millisecond, true, "the caller has not waited"},
+		{150 * time.Millisecond, false, false, "the caller has waited"},
+		{20 * time.Millisecond, false, true, "the caller has not waited"},
+		{150 * time.Millisecond, true, true, "the caller has waited, and cancels"},
 	} {
 		t.Run(tt.condition, func(t *testing.T) {
 			w := newWorld(t)
@@ -66,7 +72,15 @@ func TestHungIsLeftOut(t *testing.T) {
 			client := w.blaming(httpreg.Options{DialTimeout: 100 * time.Millisecond})
 			n := 0
 			for range 10 {
-				if err := get(t, client, tt.patience); errors.Is(err, context.DeadlineExceeded) {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.patience)
+				if tt.cancels {
+					ctx, cancel = context.WithCancel(t.Context())
+					time.AfterFunc(tt.patience, cancel)
+				}
+				err := getWithin(ctx, t, client)
+				gone := ctx.Err()
+				cancel()
+				if err != nil && errors.Is(err, gone) {
 					n++
 				} else if err != nil {
 					t.Error(err)
@@ -203,5 +217,129 @@ func TestShortDeadline(t *testing.T) {
 	dials.Range(func(any, any) bool { n++; return true })
 	if n != 1 {
 		t.Errorf("one that cannot be reached was dialled %d times, want once", n)
+	}
+}
+
+// Connections that are all in use make nobody's dial slow: the next request goes to another
+// instance, and this one stays.
+func TestConnectionsInUse(t *testing.T) {
+	w := newWorld(t)
+	var served [2]atomic.Int32
+	began, end := make(chan struct{}, 1), make(chan struct{})
+	for i, id := range []string{"a", "b"} {
+		w.serve(id, func(_ http.ResponseWriter, r *http.Request) {
+			served[i].Add(1)
+			if r.Method == http.MethodPost {
+				began <- struct{}{}
+				<-end
+			}
+		})
+	}
+	client := w.blaming(httpreg.Options{DialTimeout: 100 * time.Millisecond, Base: &http.Transport{MaxConnsPerHost: 1}})
+	long := make(chan error, 1)
+	go func() {
+		resp, err := client.Post("http://go_servers/", "text/plain", http.NoBody)
+		if err == nil {
+			resp.Body.Close()
+		}
+		long <- err
+	}()
+	<-began
+	busy := &served[0]
+	if busy.Load() == 0 {
+		busy = &served[1]
+	}
+	for range 2 { // one of them would go to the busy one
+		if err := get(t, client, time.Minute); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := busy.Load(); n != 1 {
+		t.Errorf("the busy instance has had %d requests, want 1", n)
+	}
+	close(end)
+	if err := <-long; err != nil {
+		t.Error(err)
+	}
+	for range 4 {
+		if err := get(t, client, time.Minute); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := busy.Load(); n != 3 {
+		t.Errorf("of 4 more requests %d went to the one that was busy", n-1)
+	}
+}
+
+// A response that Options.Failed calls a failure is returned, and its instance left out.
+func TestFailedResponse(t *testing.T) {
+	w := newWorld(t)
+	w.serve("a", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) })
+	w.serve("b", echo)
+	client := w.blaming(httpreg.Options{Failed: func(resp *http.Response) error {
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			return errors.New(resp.Status)
+		}
+		return nil
+	}})
+	n := 0
+	for range 10 {
+		resp, err := client.Get("http://go_servers/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d of 10 requests went to an instance that fails, want 1", n)
+	}
+}
+
+// spy is P2C, whose nodes can be looked at.
+type spy struct {
+	balance.Policy
+	node atomic.Pointer[balance.Node]
+}
+
+func (s *spy) Prepare(set []*balance.Node) func(balance.Request) int {
+	s.node.Store(set[0])
+	return s.Policy.Prepare(set)
+}
+
+// The latency of a stream is that of its beginning.
+func TestLatencyOfAStream(t *testing.T) {
+	w := newWorld(t)
+	end := make(chan struct{})
+	w.serve("a", func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			_ = http.NewResponseController(rw).Flush()
+			<-end
+		}
+	})
+	p := &spy{Policy: balance.P2C()}
+	tr := httpreg.NewTransport(w.reg, &httpreg.Options{Policy: func() balance.Policy { return p }})
+	t.Cleanup(func() { tr.Close() })
+	client := &http.Client{Transport: tr}
+	if err := get(t, client, time.Minute); err != nil { // the first one makes the connection, and does not count
+		t.Fatal(err)
+	}
+	resp, err := client.Get("http://go_servers/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := p.node.Load().Latency()
+	if known == 0 || p.node.Load().InFlight() != 1 {
+		t.Errorf("once the stream has begun the latency is %v, with %d in flight", known, p.node.Load().InFlight())
+	}
+	close(end)
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Error(err)
+	}
+	resp.Body.Close()
+	if n := p.node.Load(); n.Latency() != known || n.InFlight() != 0 {
+		t.Errorf("after the stream the latency is %v, and was %v, with %d in flight", n.Latency(), known, n.InFlight())
 	}
 }

@@ -14,8 +14,9 @@ import (
 // A service is its picks, and a transport for each address.
 type service struct {
 	*picks.Service
-	name string
-	base *http.Transport
+	name   string
+	base   *http.Transport
+	failed func(*http.Response) error // Options.Failed
 
 	mu    sync.Mutex
 	there map[string]*host // of the newest set that was seen
@@ -41,7 +42,7 @@ func (t *Transport) service(name string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{Service: p, name: name, base: t.base, there: map[string]*host{}}
+	s := &service{Service: p, name: name, base: t.base, failed: t.opts.Failed, there: map[string]*host{}}
 	t.byName[name] = s
 	s.follow()
 	t.work.Go(func() {

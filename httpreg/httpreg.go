@@ -41,6 +41,10 @@ const (
 //
 // Connections are kept alive for each instance, and closed when it goes; those that
 // are in use then, after it.
+//
+// Each name that a request goes to is followed until Close, also that in a redirect to
+// a host without a port: where servers redirect to ordinary ones, CheckRedirect is the
+// place to stop that.
 type Transport struct {
 	set  *picks.Set
 	opts Options
@@ -75,8 +79,16 @@ type Options struct {
 	// DialTimeout bounds the dialling of an instance: 2 s if 0 or less, and, where there
 	// are other instances left to try, no more than half of the time that remains to
 	// the request's context. An instance that has been silent for longer than this
-	// when the context ends has failed.
+	// when the context's deadline passes has failed; one that has a request which is
+	// then cancelled may be at work on it, and has not.
 	DialTimeout time.Duration
+
+	// Failed tells the balancer what to think of a response: nil if the instance did
+	// its part, else why it did not, say for a 503. The caller gets the response either
+	// way. It may be called from several goroutines, and leaves the body alone. If nil, any
+	// response is an answer; to a policy that measures, an instance that fails at
+	// once then is a fast one.
+	Failed func(*http.Response) error
 
 	// Base is what connections to each instance are made with: a copy of it for each.
 	// That of net/http if nil, but without a proxy, and with up to 100 idle connections
@@ -103,13 +115,14 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 // GET, HEAD, OPTIONS, TRACE, PUT or DELETE, or the header has an Idempotency-Key, and
 // the body can be had again (GetBody, or none). What was sent is sent three times at
 // most. Nothing is tried again once the request's context has ended. Any response is
-// an answer, whatever its status. A request that net/http refuses to send, or whose body
+// returned, whatever its status. A request that net/http refuses to send, or whose body
 // cannot be read, has failed by itself: that is no instance's fault.
 //
 // Before anything is known of the service, RoundTrip waits for the registry, within the
 // request's context; an outage after that changes nothing.
 //
-// For the balancer a request lasts until its response's body is read or closed.
+// For the balancer a request lasts until its response's body is read or closed; its
+// latency is the time until the response has begun.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	name, ok := picks.Name(req.URL.Host)
 	if !ok {

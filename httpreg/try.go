@@ -3,6 +3,7 @@ package httpreg
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -23,7 +24,7 @@ const (
 // try sends req to the picked instance. There is a limit of time for a connection, and
 // none for the answer.
 func (s *service) try(req *http.Request, t *picks.Try, b *body) (*http.Response, outcome, error) {
-	var asked, got atomic.Bool
+	var asked, dialled, got atomic.Bool
 	ctx, cancel := context.WithCancelCause(req.Context())
 	start, stop := func() {}, func() {}
 	if t.Limit > 0 {
@@ -38,7 +39,8 @@ func (s *service) try(req *http.Request, t *picks.Try, b *body) (*http.Response,
 			asked.Store(true)
 			start()
 		},
-		GotConn: func(httptrace.GotConnInfo) { stop(); got.Store(true) },
+		ConnectStart: func(string, string) { dialled.Store(true) },
+		GotConn:      func(httptrace.GotConnInfo) { stop(); got.Store(true) },
 	}))
 	b.attach(out)
 	out.Host = cmp.Or(req.Host, req.URL.Host)
@@ -58,20 +60,35 @@ func (s *service) try(req *http.Request, t *picks.Try, b *body) (*http.Response,
 		case !asked.Load() || b.spoilt():
 			end = hopeless
 			t.Drop()
+		case got.Load() && errors.Is(req.Context().Err(), context.Canceled):
+			end = sent
+			t.Drop() // it may have been at work, for a caller who has no use for it any more
 		case got.Load():
 			end = sent
 			t.End(ctx, err)
+		case h.MaxConnsPerHost > 0 && ctx.Err() != nil && !dialled.Load():
+			t.Drop() // all the connections that it may have were in use
 		default:
 			t.End(ctx, err)
 		}
 		over()
 		return nil, end, err
 	}
+	var failed error
+	if s.failed != nil {
+		failed = s.failed(resp)
+	}
+	if failed == nil {
+		t.Answered()
+	}
 	resp.Request = req
 	resp.Body = answered(resp.Body, func(err error) {
-		if err != nil && req.Context().Err() != nil {
+		switch {
+		case failed != nil:
+			t.Done(failed)
+		case err != nil && req.Context().Err() != nil:
 			t.Drop() // it has answered, and the caller has not read it all
-		} else {
+		default:
 			t.Done(err)
 		}
 		over()

@@ -9,10 +9,10 @@ func (s *Store) Save() (restore func()) {
 	defer s.mu.Unlock()
 	saved := s.copy()
 	return func() {
-		s.servers.change(func() { s.servers.breaks++ })
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.putBack(saved)
+		s.servers.change(func() { s.servers.breaks++ }) // before anybody sees what was put back
 	}
 }
 

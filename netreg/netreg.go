@@ -31,7 +31,10 @@ type Dialer struct {
 
 // Options configure a Dialer. The zero value and nil work.
 type Options struct {
-	// Policy makes the policy of each service. That of package balance if nil.
+	// Policy makes the policy of each service: [balance.RoundRobin] if nil. Only dials
+	// are seen here, so that one that measures, such as P2C, favours whoever accepts
+	// fastest, whatever its connections do; and there is no key, so that
+	// [balance.Hash] has all of them go to one instance.
 	Policy func() balance.Policy
 
 	// Balance configures the balancer of each service.
@@ -58,6 +61,9 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 	if opts != nil {
 		d.opts = *opts
 	}
+	if d.opts.Policy == nil {
+		d.opts.Policy = balance.RoundRobin
+	}
 	d.opts.TryTimeout = cmp.Or(max(d.opts.TryTimeout, 0), defaultTryTimeout)
 	if d.opts.Dial == nil {
 		d.opts.Dial = new(net.Dialer).DialContext
@@ -74,9 +80,9 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 // An instance that cannot be reached is reported to the balancer, and another is tried,
 // each at most once, until ctx ends. A try that the end of ctx has cut short is not
 // reported. What happens to a connection later is not seen: it is returned as it was made.
-// The error says for each
-// instance why it could not be reached. Before anything is known of the service,
-// DialContext waits for the registry, within ctx; an outage after that changes nothing.
+// The error says for each instance why it could not be reached. Before anything is known of
+// the service, DialContext waits for the registry, within ctx; an outage after that changes
+// nothing.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	name, ok := picks.Name(addr)
 	if !ok {
@@ -109,7 +115,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		if err == nil {
 			return conn, nil
 		}
-		failed = append(failed, err)
+		failed = append(failed, fmt.Errorf("%s: %w", t.Instance().Addr, err))
 		if ctx.Err() != nil {
 			return fail(fmt.Errorf("%w; instances tried: %w", context.Cause(ctx), errors.Join(failed...)))
 		}

@@ -265,3 +265,49 @@ func TestBeginsWithCache(t *testing.T) {
 		})
 	}
 }
+
+// Without a policy all get their share, however fast they accept: what follows a dial is not
+// seen.
+func TestShares(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, addr := range []string{"far:1", "near:1"} {
+			w.store.Plant("svc", addr, nil)
+			w.accept(t, addr)
+		}
+		reg := registry.New(w.link, &registry.Options{Logger: slog.New(slog.DiscardHandler)})
+		defer reg.Close()
+		d := netreg.NewDialer(reg, &netreg.Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			time.Sleep(map[string]time.Duration{"far:1": 10 * time.Millisecond, "near:1": time.Millisecond}[addr])
+			return w.Dial(ctx, network, addr)
+		}})
+		defer d.Close()
+		for range 100 {
+			c, err := d.DialContext(t.Context(), "tcp", "svc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		}
+		if n := w.to("far:1"); n != 50 {
+			t.Errorf("of 100 dials %d went to the one that is farther away", n)
+		}
+	})
+}
+
+// The error says which instance it is of, also where the dial function does not.
+func TestErrorNamesInstance(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.store.Plant("svc", "h:1", nil)
+		reg := registry.New(w.link, &registry.Options{Logger: slog.New(slog.DiscardHandler)})
+		defer reg.Close()
+		broken := errors.New("the handshake failed")
+		d := netreg.NewDialer(reg, &netreg.Options{
+			Dial:    func(context.Context, string, string) (net.Conn, error) { return nil, broken },
+			Balance: &balance.Options{Logger: slog.New(slog.DiscardHandler)},
+		})
+		defer d.Close()
+		if _, err := d.DialContext(t.Context(), "tcp", "svc"); !errors.Is(err, broken) || !strings.Contains(err.Error(), "h:1: the handshake") {
+			t.Errorf("%v, want the instance's address in it", err)
+		}
+	})
+}

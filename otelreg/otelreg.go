@@ -82,6 +82,8 @@ func New(provider metric.MeterProvider, opts *Options) (*Meter, error) {
 	meter := provider.Meter(scope)
 	var errs [9]error
 	m.calls, errs[0] = meter.Float64Histogram("registry.call.duration", metric.WithUnit("s"),
+		// The SDK's own boundaries are for milliseconds: the first is 5.
+		metric.WithExplicitBucketBoundaries(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 		metric.WithDescription("How long calls of a Registry took."))
 	m.sessions, errs[1] = meter.Int64UpDownCounter("registry.sessions", metric.WithDescription("Sessions that are open."))
 	m.sessionsLost, errs[2] = meter.Int64Counter("registry.sessions.lost", metric.WithDescription("Sessions that were lost or given up."))

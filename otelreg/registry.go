@@ -12,7 +12,7 @@ import (
 
 // Registry returns reg with its calls counted. Closing it closes reg.
 func (m *Meter) Registry(reg registry.Registry) registry.Registry {
-	r := &metered{Registry: reg, m: m, held: map[registry.Registration]bool{}, watched: map[string]*watched{}}
+	r := &metered{Registry: reg, m: m, held: map[registry.Registration]string{}, watched: map[string]*watched{}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.regs[r] = true
@@ -24,8 +24,8 @@ type metered struct {
 	m *Meter
 
 	mu      sync.Mutex
-	held    map[registry.Registration]bool
-	purge   int // how many of held there may be before those that ended are let go
+	held    map[registry.Registration]string // the service of each
+	purge   int                              // how many of held there may be before those that ended are let go
 	watched map[string]*watched
 }
 
@@ -65,7 +65,7 @@ func (r *metered) Register(ctx context.Context, in registry.Instance) (registry.
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held[reg] = true
+	r.held[reg] = in.Service
 	if len(r.held) > r.purge {
 		r.ended()
 		r.purge = 2*len(r.held) + 16
@@ -197,8 +197,8 @@ func (m *Meter) gauges() gauges {
 	for r := range m.regs {
 		r.mu.Lock()
 		r.ended()
-		for reg := range r.held {
-			s := stateOf{m.label(reg.Instance().Service), "confirmed"}
+		for reg, service := range r.held {
+			s := stateOf{m.label(service), "confirmed"}
 			if reg.Err() != nil {
 				s.state = "unconfirmed"
 			}

@@ -210,7 +210,7 @@ func call[T any](ctx context.Context, c *conn, f func() (T, error)) (T, error) {
 	case a := <-answered:
 		return a.v, c.explain(a.err)
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) && link.silent(sent) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && link.line.InVain(sent) {
 			_ = link.Close()
 		}
 		return zero, fmt.Errorf("%s: %w", c.zk.Server(), context.Cause(ctx))

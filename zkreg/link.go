@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-rollcall/registry/internal/silence"
 )
 
 // A link is a TCP connection to a server, and reads along. It keeps from the client
@@ -35,16 +37,13 @@ type link struct {
 	left     int           // bytes that are to come of the packet being read
 	closing  atomic.Int32  // xid of the request to end the session; 0: none
 	closed   atomic.Bool   // which the server has confirmed
-	last     atomic.Int64  // when something came: nanoseconds since epoch
+	line     *silence.Line
 }
-
-// epoch makes times comparable by the monotonic clock.
-var epoch = time.Now()
 
 // newLink follows on the link before, nil for the first one. That may have broken before
 // all watches were set again: then they still have to tell of what it was to tell.
 func newLink(nc net.Conn, patience time.Duration, zxid *atomic.Int64, before *link) *link {
-	l := &link{Conn: nc, patience: patience, zxid: zxid, newest: zxid.Load()}
+	l := &link{Conn: nc, patience: patience, zxid: zxid, newest: zxid.Load(), line: silence.Begin()}
 	l.r = bufio.NewReader(arrivals{l})
 	l.since = l.newest
 	if before != nil && !before.whole.Load() {
@@ -60,7 +59,7 @@ type arrivals struct{ l *link }
 func (a arrivals) Read(p []byte) (int, error) {
 	n, err := a.l.Conn.Read(p)
 	if n > 0 {
-		a.l.last.Store(int64(time.Since(epoch)))
+		a.l.line.Heard()
 	}
 	return n, err
 }
@@ -178,17 +177,4 @@ func (l *link) SetReadDeadline(t time.Time) error {
 		}
 	}
 	return l.Conn.SetReadDeadline(t)
-}
-
-// heard reports whether anything has come since t.
-func (l *link) heard(t time.Time) bool { return l.last.Load() >= int64(t.Sub(epoch)) }
-
-// minSilence is less than any server is silent for while it lives: who is in a hurry must
-// not cost the others their connection.
-const minSilence = 250 * time.Millisecond
-
-// silent reports whether the link must be taken for dead: less than minSilence
-// is no time for a server to be silent, whatever the caller's deadline was.
-func (l *link) silent(since time.Time) bool {
-	return !l.heard(since) && time.Since(since) >= minSilence
 }

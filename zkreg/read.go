@@ -61,22 +61,28 @@ func (c *conn) stat(ctx context.Context, path string) (*zk.Stat, error) {
 	})
 }
 
-// records reads what is below parent, the node of the service.
+// records reads what is below parent, the node of the service. Nodes that went after their
+// names were read are no records; where all did, it may have been to make room for others,
+// and a service that never was without a record is not to look empty.
 func (c *conn) records(ctx context.Context, parent, service string) ([]registry.Record, error) {
-	names, err := c.children(ctx, parent)
-	if err != nil {
-		return nil, err
-	}
-	recs := make([]registry.Record, len(names))
-	err = parallel(len(names), func(i int) error {
-		n, err := c.get(ctx, parent+"/"+names[i])
-		if n != nil {
-			recs[i] = registry.Record{Service: service, ID: names[i], Value: n.value}
+	for {
+		names, err := c.children(ctx, parent)
+		if err != nil {
+			return nil, err
 		}
-		return err
-	})
-	// A node that went after its name was read is no record.
-	return slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" }), err
+		recs := make([]registry.Record, len(names))
+		err = parallel(len(names), func(i int) error {
+			n, err := c.get(ctx, parent+"/"+names[i])
+			if n != nil {
+				recs[i] = registry.Record{Service: service, ID: names[i], Value: n.value}
+			}
+			return err
+		})
+		recs = slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" })
+		if err != nil || len(recs) > 0 || len(names) == 0 {
+			return recs, err
+		}
+	}
 }
 
 // A node is what get reads.

@@ -98,15 +98,18 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		known   = map[string]int{} // names that the sink has, and the last listing with each
 		listing int
 		version string
+		gone    []string // of which the sink has not heard yet
 		first   = true
+		anew    = false // the names are to be listed again
 	)
 	for {
 		changed, up, breaks := c.state()
 		if !up || breaks != unbroken {
 			return errors.New("the connection to " + c.zk.Server() + " broke")
 		}
-		list := c.watches.takeList(l)
-		var read, gone []string
+		list := c.watches.takeList(l) || anew
+		anew = false
+		var read []string
 		if list {
 			now, err := c.watchList(ctx, parent)
 			if err != nil {
@@ -154,6 +157,10 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		if err != nil {
 			return err
 		}
+		if len(read) > 0 && len(known) == 0 {
+			anew = true // as records does
+			continue
+		}
 		c.watches.brought(parent, version)
 		if first {
 			sink.Reset(put, version)
@@ -161,6 +168,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		} else if list || len(put)+len(gone) > 0 {
 			sink.Apply(put, gone, version)
 		}
+		gone = nil
 		select {
 		case <-l.wake:
 		case <-changed:

@@ -11,6 +11,11 @@
 //
 // Nodes that other programs write are read too: a child named "ip:port" without
 // data is an instance at that address.
+//
+// There are no credentials: nodes are made so that anybody may write them, as the ACL
+// "world:anyone" says, and where the tree allows no less than a login, every call is
+// [registry.ErrDenied]. Who is to be kept out is kept out by the network, or by TLS with
+// certificates of clients, for which there is [Options].Dial.
 package zkreg
 
 import (

@@ -19,10 +19,10 @@ var planted = []struct {
 	edits         []plant.Edit
 }{
 	{"what was withdrawn is written again with the next session", "etcd", []plant.Edit{
-		{"entry.go", "		if r == nil && e.want == nil {\n			delete(k.entries, e.key)\n		}\n", ""},
+		{"entry.go", "		if r == nil && e.want == nil && gen == e.gen { // else somebody waits for a newer withdrawal\n			delete(k.entries, e.key)\n		}\n", ""},
 		{"entry.go", "	want    *registration // nil: withdrawn\n", "	want    *registration // nil: withdrawn\n	was     *registration\n"},
 		{"registration.go", "		e.want, e.held = nil, false\n", "		e.want, e.was, e.held = nil, r, false\n"},
-		{"session.go", "		e.pause.reset()\n		if e.want == nil {\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n		if e.want == nil {\n"},
+		{"session.go", "		e.pause.reset()\n", "		e.pause.reset()\n		if e.want == nil {\n			e.want = e.was\n		}\n"},
 	}},
 	{"a watch that goes on after a break without listing anew", "etcd", []plant.Edit{
 		{"etcdreg/watch.go", "	\"strings\"\n	\"time\"\n", "	\"strings\"\n	\"sync\"\n	\"time\"\n"},
