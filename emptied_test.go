@@ -174,6 +174,32 @@ func TestBreakOfNearlyATTL(t *testing.T) {
 	})
 }
 
+// TestEmptySetOverALinkThatFlaps: a link that breaks again for a moment, while an empty set is
+// held back, does not make it any truer.
+func TestEmptySetOverALinkThatFlaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = 30 * time.Second
+		store := memreg.NewStore()
+		theirs, ours := store.Conn(), store.Conn()
+		long := &registry.Options{TTL: ttl, Logger: quiet.Logger}
+		owner, reg := registry.New(theirs, long), registry.New(ours, long)
+		defer owner.Close()
+		defer reg.Close()
+		register(t, owner, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 4*ttl)
+		defer cancel()
+		const back = 3*ttl/10 + 3*ttl/4                               // sessions have run out, and no reader was told
+		time.AfterFunc(3*ttl/10, func() { theirs.Cut(); ours.Cut() }) // the next renewal is due
+		time.AfterFunc(back, ours.Heal)
+		const flap = back + 2*registry.MaxBackoff
+		time.AfterFunc(flap, func() { ours.Cut(); ours.Heal() })
+		time.AfterFunc(flap+registry.MaxBackoff, theirs.Heal)
+		if last := neverEmpty(ctx, t, reg); last.Err != nil {
+			t.Errorf("in the end the set is not confirmed: %v", last.Err)
+		}
+	})
+}
+
 // TestEmptySetBesideJunk: a record that is no instance makes no set of it, neither in the
 // listing after the outage nor when it comes while the last good set is held back.
 func TestEmptySetBesideJunk(t *testing.T) {

@@ -31,6 +31,9 @@ func (k *keeper) renew(ctx context.Context, s Session, opened time.Time, cancel 
 		default:
 			k.doubted(err)
 			next = time.Now().Add(min(pause.next(), jitter(s.TTL()/8)))
+			if permanent(err) { // no sooner than it is renewed anyway, or than what is refused is tried
+				next = time.Now().Add(min(pause.after(err), s.TTL()/3))
+			}
 		}
 	}
 }

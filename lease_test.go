@@ -87,3 +87,24 @@ func TestRenewalsInAnOutage(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedRenewals: what is refused is not asked for more often than anything else that is.
+func TestRefusedRenewals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		link := memreg.NewStore().Conn()
+		reg := registry.New(link, &registry.Options{Logger: quiet.Logger, Observe: func(e registry.Event) {
+			if e.Op == "renew" {
+				tries.Add(1)
+			}
+		}})
+		defer reg.Close()
+		r := register(t, reg, 1)
+		link.Deny()
+		time.Sleep(r.TTL() - time.Millisecond)
+		if n := tries.Load(); n < 2 || n > 4 {
+			t.Errorf("%d tries in a TTL, want one every %v or more", n, registry.MaxBackoff)
+		}
+		link.Allow()
+	})
+}

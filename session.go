@@ -65,6 +65,9 @@ func (k *keeper) run() {
 func (k *keeper) wanted() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(k.entries) == 0 {
+		k.ready, k.later = nil, nil
+	}
 	return len(k.entries) > 0
 }
 

@@ -35,7 +35,7 @@ type watch struct {
 	answered  time.Time         // when the registry was asked what it has answered last
 	agreed    time.Time         // when it was asked whether version is its own, and has said so
 	emptied   *time.Timer       // will empty the set, unless an instance comes before; see holdBack
-	rest      map[string]Record // what the set then has: records that are no instances
+	rest      map[string]Record // what the set then has: records that are no instances; nil: nothing is held back
 	owed      time.Time         // by when whoever lives is back, while emptied is set
 	timers    timers
 	rev       uint64        // changes whenever readers have something new to see

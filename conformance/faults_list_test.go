@@ -72,7 +72,7 @@ var faults = []fault{
 		{"lease.go", "	case e.held:\n		return fmt", "	case false:\n		return fmt"},
 	}},
 	{"renewals are as rare as can be", bubbles, "one-lost-renewal", []edit{
-		{"lease.go", "	next := sent.Add(s.TTL() / 3)", "	next := sent.Add(s.TTL() * 9 / 10)"},
+		{"lease.go", "	next := opened.Add(s.TTL() / 3)", "	next := opened.Add(s.TTL() * 9 / 10)"},
 		{"lease.go", "			next = sent.Add(s.TTL() / 3)", "			next = sent.Add(s.TTL() * 9 / 10)"},
 	}},
 	{"Deregister of one ends its siblings", bubbles, "siblings", []edit{

@@ -47,6 +47,9 @@ type conn struct {
 
 // open starts a connection, and does not wait for it.
 func (b *Backend) open(timeout time.Duration, single bool) (*conn, error) {
+	if b.bad != nil {
+		return nil, b.bad
+	}
 	c := &conn{b: b, single: single, timeout: timeout, changed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.watches.init()

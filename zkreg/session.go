@@ -122,7 +122,7 @@ func (s *session) Guard(ctx context.Context, lost func(service, id string)) erro
 			return err
 		}
 		if breaks != seen {
-			if err := s.catchUp(ctx); err != nil {
+			if err := s.lookAtMoved(ctx); err != nil {
 				return err
 			}
 			seen = breaks
@@ -177,9 +177,10 @@ func (s *session) unlook(path string) {
 	delete(s.urgent, path)
 }
 
-// catchUp looks at all nodes of the services in which somebody has taken a node
-// while there was no connection: of that the client library may not tell.
-func (s *session) catchUp(ctx context.Context) error {
+// lookAtMoved looks at all nodes of the services in which somebody has taken a node while
+// there was no connection. Watches that are set again tell of that, too; this does not
+// depend on them.
+func (s *session) lookAtMoved(ctx context.Context) error {
 	s.mu.Lock()
 	known := maps.Clone(s.parents)
 	s.mu.Unlock()

@@ -31,7 +31,7 @@ type parent struct {
 
 // A plan is how one record is to be written.
 type plan struct {
-	i      int // in the records of the call
+	i      int // in the records of the call, or of the batch
 	rec    registry.Record
 	parent string
 	at     parent // the parent, as known before the node was looked at
@@ -93,7 +93,7 @@ func (s *session) attempt(ctx context.Context, plans []*plan, again bool, errs [
 	s.knowParents(ctx, plans, errs) // before the nodes: the version is a condition on them
 	guessed := s.guess(plans, again)
 	if !again { // else the server has just refused a transaction
-		s.catch(ctx, plans, guessed, errs)
+		s.catchUp(ctx, plans, guessed, errs)
 	}
 	done := make([]bool, len(plans))
 	_ = parallel(len(plans), func(i int) error {
@@ -146,19 +146,19 @@ func (s *session) guess(plans []*plan, again bool) []bool {
 	return guessed
 }
 
-// catch has the server catch up before the nodes of other plans than the guessed ones are
+// catchUp has the server catch up before the nodes of other plans than the guessed ones are
 // read: what the session wrote over a connection that broke may have been taken by the
 // leader, and not have come to the next server yet.
-func (s *session) catch(ctx context.Context, plans []*plan, guessed []bool, errs []error) {
-	caught := map[string]error{}
+func (s *session) catchUp(ctx context.Context, plans []*plan, guessed []bool, errs []error) {
+	caught := false
+	var err error
 	for i, p := range plans {
 		if guessed[i] || errs[i] != nil {
 			continue
 		}
-		err, ok := caught[p.parent]
-		if !ok {
+		if !caught { // for one path, it is for all
 			err = s.c.barrier(ctx, p.parent)
-			caught[p.parent] = err
+			caught = true
 		}
 		errs[i] = err
 	}

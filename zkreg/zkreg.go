@@ -24,7 +24,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,12 +32,14 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
+const defaultPort = "2181"
+
 func init() {
 	registry.RegisterScheme("zk", func(_ context.Context, u *url.URL) (registry.Backend, error) {
 		if _, err := registry.Params(u); err != nil {
 			return nil, err
 		}
-		servers, err := registry.Servers(u, strconv.Itoa(zk.DefaultPort))
+		servers, err := registry.Servers(u, defaultPort)
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +72,7 @@ const inFlight = 256
 type Backend struct {
 	servers []string
 	opts    Options
+	bad     error // what is wrong with the servers: the error of every call
 
 	mu     sync.Mutex
 	reader *conn // opened by the first read
@@ -78,10 +80,15 @@ type Backend struct {
 	old    sync.WaitGroup // readers that are being closed
 }
 
-// New returns a Backend on an ensemble, each server as host:port. It does not
-// connect yet. Give it to [registry.New], which closes it.
+// New returns a Backend on an ensemble, each server as host:port, or as host for port
+// 2181. It does not connect yet: a mistake in servers is the error of every call. Give it
+// to [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
-	b := &Backend{servers: slices.Clone(servers)}
+	b := &Backend{}
+	b.servers, b.bad = registry.Servers(&url.URL{Scheme: "zk", Host: strings.Join(servers, ",")}, defaultPort)
+	if b.bad != nil {
+		b.servers = slices.Clone(servers) // to be named
+	}
 	if opts != nil {
 		b.opts = *opts
 	}
