@@ -24,15 +24,14 @@ type keeper struct {
 	later   []*entry         // to be written when they are due
 	gen     uint64           // the newest wish of any entry
 
-	ttl         time.Duration           // granted to the session
-	since       time.Time               // when it was opened
-	proven      time.Time               // until when the session is alive for certain
-	doubt       error                   // why the newest renewal failed, or why there is no session
-	away        bool                    // it is known that no session can be had
-	abandon     context.CancelCauseFunc // ends the session under way; nil if there is none
-	unconfirmed error                   // at Close: why something may not be withdrawn
-	news        news
-	timers      timers
+	ttl     time.Duration           // granted to the session
+	since   time.Time               // when it was opened
+	proven  time.Time               // until when the session is alive for certain
+	doubt   error                   // why the newest renewal failed, or why there is no session
+	away    bool                    // it is known that no session can be had
+	abandon context.CancelCauseFunc // ends the session under way; nil if there is none
+	news    news
+	timers  timers
 }
 
 var (
@@ -100,15 +99,13 @@ func (k *keeper) close() error {
 			k.gen++
 			e.want.gone = k.gen
 		}
-		if e.there && k.unconfirmed != nil {
-			k.leave(e, k.unconfirmed)
-		}
 		k.finish(e, ErrClosed)
 	}
+	var why error
 	for _, left := range k.left {
-		k.unconfirmed = orElse(k.unconfirmed, left.why)
+		why = left.why
 	}
-	return k.unconfirmed
+	return why
 }
 
 // finish ends what is wanted of e for good. k.mu is held.

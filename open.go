@@ -133,6 +133,9 @@ func parseURL(raw string) (*url.URL, error) {
 		if errors.As(err, &why) {
 			err = why.Err // without the URL, which is quoted already
 		}
+		if !hierarchical {
+			err = errors.New("it has no scheme") // host:port, which url.Parse takes for one of its own mistakes
+		}
 		return nil, fmt.Errorf("%w URL %q: %v; want scheme://host:port,host:port/root", ErrInvalid, given, err)
 	}
 	u.Host = authority
@@ -161,6 +164,9 @@ func parseURL(raw string) (*url.URL, error) {
 func Servers(u *url.URL, defaultPort string) ([]string, error) {
 	if u.Host == "" {
 		return nil, fmt.Errorf("%w URL: it names no host; want %s://host:%s,host:%s/root", ErrInvalid, u.Scheme, defaultPort, defaultPort)
+	}
+	if strings.Contains(u.Host, "@") { // not quoted back: see parseURL
+		return nil, fmt.Errorf("%w servers of %s: user names and passwords do not belong there, nor does an @", ErrInvalid, u.Scheme)
 	}
 	var servers []string
 	for s := range strings.SplitSeq(u.Host, ",") {

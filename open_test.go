@@ -62,7 +62,7 @@ func TestRegisterSchemeRefuses(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if msg, _ := recover().(string); !strings.Contains(msg, scheme) {
+				if msg, ok := recover().(string); !ok || !strings.Contains(msg, scheme) {
 					t.Errorf("%q: panic %q; want one that names the scheme", scheme, msg)
 				}
 			}()

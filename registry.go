@@ -163,7 +163,7 @@ type Snapshot struct {
 	// answer (5/6 TTL and 50 ms if the link ended meanwhile, or if answers come ever
 	// later), and one TTL after the link to it broke, where TTL is that of the
 	// Options. An interruption that is over sooner is not shown. A set that is
-	// found empty after one that was shown, or after more than TTL/2 without a word
+	// found empty after one that was shown, or after 7/12 TTL without a word
 	// from the registry, is shown as empty MaxBackoff and TTL/2 later, and 1 s more
 	// after a refusal: until then those who were cut off as well register again.
 	Err error

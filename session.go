@@ -102,8 +102,8 @@ func (k *keeper) ended(s Session, why, unended error) {
 	k.tell(Event{Kind: SessionOver, Err: why})
 	if k.c.ctx.Err() != nil {
 		for _, e := range k.entries {
-			if e.there {
-				k.unconfirmed = unended
+			if e.there && unended != nil {
+				k.leave(e, unended)
 			}
 			e.held = false
 		}

@@ -51,8 +51,8 @@ func (s *sink) Reset(recs []Record, version string) {
 }
 
 // away reports whether nothing was heard of the registry for so long that, if nobody else
-// has either, sessions may have run out: that takes two thirds of the TTL at least. The
-// break may have been noticed late. What was held back once is until it is shown, however
+// has either, sessions may have run out: that takes two thirds of the TTL at least, and it
+// is asked every half. The break may have been noticed late. What was held back once is until it is shown, however
 // often the link breaks meanwhile. w.mu is held.
 func (w *watch) away() bool {
 	heard := w.broke
@@ -61,7 +61,7 @@ func (w *watch) away() bool {
 	} else if !w.c.opts.NoVerify {
 		heard = w.confirmed
 	}
-	return w.trouble != nil || w.rest != nil || !heard.IsZero() && time.Since(heard) > w.c.opts.TTL/2
+	return w.trouble != nil || w.rest != nil || !heard.IsZero() && time.Since(heard) > w.c.opts.TTL*7/12
 }
 
 // anybody reports whether one of recs is an instance.

@@ -43,6 +43,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"//h/root":             "no scheme",
 		"zk:h:2181":            "two slashes",
 		"localhost:2181":       `"localhost:2181": it has no scheme`,
+		"10.0.0.1:2181":        `"10.0.0.1:2181": it has no scheme`,
 		"zk://h:1/ro%zz":       `"zk://h:1/ro%zz": invalid URL escape "%zz"; want scheme://host:port`,
 		"zk://h:1/r#f":         `"zk://h:1/r#f": a #`,
 		"zk://h/#a":            "# has no meaning",

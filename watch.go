@@ -40,7 +40,7 @@ type watch struct {
 	timers    timers
 	rev       uint64        // changes whenever readers have something new to see
 	changed   chan struct{} // closed at the next change of rev; nil if nobody waits
-	last      error         // the newest failure since there was a set
+	last      error         // the newest failure since the set was confirmed, if it ever was
 	final     error         // why the watch is over
 }
 

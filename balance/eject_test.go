@@ -316,38 +316,3 @@ func TestPickErrors(t *testing.T) {
 		}
 	})
 }
-
-// TestZoneInAPanic: where so many are left out that all are used again, a zone in which
-// everybody is left out is not the only one that is; and it is again, once somebody is back.
-func TestZoneInAPanic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t)
-		s.put(id(0), "zone", "a")
-		s.put(id(1), "zone", "a")
-		s.put(id(2), "zone", "b")
-		b := s.balancer(3, balance.Zone("a", balance.RoundRobin()), nil)
-		var got map[string]int
-		for range 2 { // at first those of the zone are there
-			got = map[string]int{}
-			for range 30 {
-				p, err := b.Pick(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got[p.Instance().ID]++; p.Instance().ID == id(2) {
-					p.Done(nil)
-				} else {
-					p.Done(errBroken)
-				}
-			}
-		}
-		if got[id(2)] != 10 {
-			t.Errorf("all of the zone fail: %v", got)
-		}
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		if got := s.count(b, 30, plain); got[id(2)] > 0 {
-			t.Errorf("the zone is back: %v", got)
-		}
-	})
-}

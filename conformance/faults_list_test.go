@@ -30,10 +30,10 @@ var faults = []fault{
 		{"registration.go", "	if err != nil && e != nil {\n		r.k.giveUp()\n	}\n", "	if err != nil {\n		r.k.mu.Lock()\n		e.want = r\n		r.k.mu.Unlock()\n	}\n"},
 	}},
 	{"Close says that all is withdrawn, whatever the registry said", bubbles, "close-in-outage", []edit{
-		{"session.go", "		k.unconfirmed = unended\n", ""},
+		{"session.go", "			if e.there && unended != nil {\n", "			if false {\n"},
 	}},
 	{"a withdrawal in vain is forgotten with its session", bubbles, "close-after-an-outage", []edit{
-		{"keeper.go", "	for _, left := range k.left {\n		k.unconfirmed = orElse(k.unconfirmed, left.why)\n	}\n", ""},
+		{"keeper.go", "		why = left.why\n", "		_ = left\n"},
 	}},
 	{"a bad name is sent", bubbles, "bad-input", []edit{
 		{"core.go", "	if err := checkName(\"service\", service, false); err != nil {\n		return nil, c.wrap(\"lookup\"", "	if err := error(nil); err != nil {\n		return nil, c.wrap(\"lookup\""},

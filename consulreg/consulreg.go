@@ -68,7 +68,8 @@ type Options struct {
 
 	// Config is what the client library is to use: token, TLS, data center,
 	// transport. It is copied, the transport too, which then speaks HTTP/1 without
-	// compression; its Address and HttpClient do not count. What it leaves out is
+	// compression; its Address and HttpClient do not count. A dial function of its own
+	// returns soon after its ctx ends, or Close waits for it. What Config leaves out is
 	// taken from the environment.
 	Config *api.Config
 
@@ -103,7 +104,7 @@ func New(servers []string, opts *Options) *Backend {
 		b.root += "/"
 	}
 	known, bad := registry.Servers(&url.URL{Scheme: "consul", Host: strings.Join(servers, ",")}, defaultPort)
-	if bad != nil {
+	if bad != nil && !strings.Contains(strings.Join(servers, ""), "@") {
 		known = servers // to be named
 	}
 	b.link, b.client, b.bad = open(known, opts.Config)

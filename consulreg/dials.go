@@ -3,6 +3,7 @@ package consulreg
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 
 	"github.com/go-rollcall/registry"
@@ -19,17 +20,24 @@ type dials struct {
 	work sync.WaitGroup
 }
 
-func newDials(dial func(context.Context, string, string) (net.Conn, error)) *dials {
-	d := &dials{dial: dial}
-	if d.dial == nil {
+// newDials makes t dial through dials.
+func newDials(t *http.Transport) *dials {
+	d := &dials{dial: t.DialContext}
+	//lint:ignore SA1019 a user's transport may have it
+	older := t.Dial
+	switch {
+	case d.dial == nil && older != nil:
+		d.dial = func(_ context.Context, network, addr string) (net.Conn, error) { return older(network, addr) }
+	case d.dial == nil:
 		d.dial = new(net.Dialer).DialContext
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	t.DialContext = d.make
 	return d
 }
 
-// DialContext is for the transport.
-func (d *dials) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+// make is for the transport.
+func (d *dials) make(ctx context.Context, network, addr string) (net.Conn, error) {
 	d.mu.Lock()
 	if d.ctx.Err() != nil {
 		d.mu.Unlock()

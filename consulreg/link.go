@@ -66,8 +66,7 @@ func open(servers []string, config *api.Config) (*link, *api.Client, error) {
 	if t.TLSClientConfig != nil {
 		t.TLSClientConfig.NextProtos = nil
 	}
-	l := &link{servers: slices.Clone(servers), transport: t, dials: newDials(t.DialContext)}
-	t.DialContext = l.dials.DialContext
+	l := &link{servers: slices.Clone(servers), transport: t, dials: newDials(t)}
 	if len(servers) == 0 {
 		return l, nil, fmt.Errorf("%w: no servers", registry.ErrInvalid)
 	}

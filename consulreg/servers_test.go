@@ -32,6 +32,10 @@ func TestBadServers(t *testing.T) {
 		}
 		_ = reg.Close()
 	}
+	secret := consulreg.New([]string{"user:hunter2@h:1"}, nil)
+	if _, err := secret.Lookup(t.Context(), "svc"); !errors.Is(err, registry.ErrInvalid) || strings.Contains(err.Error()+secret.String(), "hunter2") {
+		t.Errorf("a password is quoted back: %v, %v", err, secret)
+	}
 	if s := consulreg.New([]string{"h"}, nil).String(); s != "consul h:8500" {
 		t.Errorf("without a port: %s", s)
 	}
@@ -62,5 +66,17 @@ func TestCloseEndsDials(t *testing.T) {
 	case <-ended:
 	default:
 		t.Error("a dial goes on after Close")
+	}
+}
+
+// A transport's older form of a dial function counts.
+func TestOlderDial(t *testing.T) {
+	b := consulreg.New([]string{"h:1"}, &consulreg.Options{Config: &api.Config{Transport: &http.Transport{
+		//lint:ignore SA1019 a user may have it
+		Dial: func(string, string) (net.Conn, error) { return nil, errors.New("by way of the tunnel") },
+	}}})
+	defer b.Close()
+	if _, err := b.Lookup(t.Context(), "svc"); err == nil || !strings.Contains(err.Error(), "by way of the tunnel") {
+		t.Errorf("%v, want the dial function's", err)
 	}
 }

@@ -19,10 +19,8 @@ package etcdreg
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 
@@ -52,8 +50,8 @@ type Options struct {
 	Root string
 
 	// Config is the client library's: credentials, TLS, a proxy. Its Endpoints,
-	// Context, Logger, LogConfig and MaxUnaryRetries are not used: the library's log
-	// goes to slog's default, at debug.
+	// AutoSyncInterval, Context, Logger, LogConfig and MaxUnaryRetries are not used: the
+	// library's log goes to slog's default, at debug.
 	Config clientv3.Config
 }
 
@@ -83,10 +81,6 @@ func New(servers []string, opts *Options) *Backend {
 		b.opts.Root = ""
 	} else {
 		b.opts.Root = "/" + root
-	}
-	if slices.ContainsFunc(servers, func(s string) bool { return strings.Contains(s, "@") }) {
-		b.bad = fmt.Errorf("%w servers of etcd: credentials belong in Options.Config", registry.ErrInvalid)
-		return b
 	}
 	b.servers, b.bad = registry.Servers(&url.URL{Scheme: "etcd", Host: strings.Join(servers, ",")}, defaultPort)
 	return b

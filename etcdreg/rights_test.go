@@ -88,3 +88,20 @@ func TestWrongPassword(t *testing.T) {
 		t.Errorf("registering with a wrong password: %v", err)
 	}
 }
+
+// A token that the server does not know is refused, and nobody waits for it to be known.
+func TestTokenThatIsRefused(t *testing.T) {
+	e := testserver.SharedEtcd(t)
+	if !e.CanDeny() {
+		t.Skip("the server from outside asks for no credentials")
+	}
+	reg := registry.New(etcdreg.New([]string{e.Addr()}, &etcdreg.Options{Config: clientv3.Config{Token: "hunter2"}}), nil)
+	defer reg.Close()
+	_, lookup := reg.Lookup(t.Context(), "svc")
+	_, register := reg.Register(t.Context(), registry.Instance{Service: "svc", Addr: "h:1"})
+	for _, err := range []error{lookup, register} {
+		if !errors.Is(err, registry.ErrDenied) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v, want ErrDenied, without the token", err)
+		}
+	}
+}

@@ -39,15 +39,21 @@ func base(users *http.Transport, dialTimeout time.Duration) *http.Transport {
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
+// begins is what a request's ctx has for dial to call when it begins to dial for it.
+type begins struct{}
+
 // within bounds the dialling by dial, or else by the older form of it, which cannot be.
 func within(limit time.Duration, dial dialer, older func(network, addr string) (net.Conn, error)) dialer {
 	switch {
 	case dial == nil && older != nil:
-		return func(_ context.Context, network, addr string) (net.Conn, error) { return older(network, addr) }
+		dial = func(_ context.Context, network, addr string) (net.Conn, error) { return older(network, addr) }
 	case dial == nil:
 		dial = new(net.Dialer).DialContext
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if f, ok := ctx.Value(begins{}).(func()); ok {
+			f()
+		}
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return dial(ctx, network, addr)

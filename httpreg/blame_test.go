@@ -235,7 +235,7 @@ func TestConnectionsInUse(t *testing.T) {
 			}
 		})
 	}
-	client := w.blaming(httpreg.Options{DialTimeout: 100 * time.Millisecond, Base: &http.Transport{MaxConnsPerHost: 1}})
+	client := w.blaming(httpreg.Options{DialTimeout: time.Second, Base: &http.Transport{MaxConnsPerHost: 1}})
 	long := make(chan error, 1)
 	go func() {
 		resp, err := client.Post("http://go_servers/", "text/plain", http.NoBody)
@@ -271,75 +271,32 @@ func TestConnectionsInUse(t *testing.T) {
 	}
 }
 
-// A response that Options.Failed calls a failure is returned, and its instance left out.
-func TestFailedResponse(t *testing.T) {
-	w := newWorld(t)
-	w.serve("a", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) })
-	w.serve("b", echo)
-	client := w.blaming(httpreg.Options{Failed: func(resp *http.Response) error {
-		if resp.StatusCode == http.StatusServiceUnavailable {
-			return errors.New(resp.Status)
-		}
-		return nil
-	}})
-	n := 0
-	for range 10 {
-		resp, err := client.Get("http://go_servers/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			n++
-		}
-	}
-	if n != 1 {
-		t.Errorf("%d of 10 requests went to an instance that fails, want 1", n)
-	}
-}
-
-// spy is P2C, whose nodes can be looked at.
-type spy struct {
-	balance.Policy
-	node atomic.Pointer[balance.Node]
-}
-
-func (s *spy) Prepare(set []*balance.Node) func(balance.Request) int {
-	s.node.Store(set[0])
-	return s.Policy.Prepare(set)
-}
-
-// The latency of a stream is that of its beginning.
-func TestLatencyOfAStream(t *testing.T) {
+// A dial function of the older form that hangs has the instance left out as any other has,
+// also where connections are limited.
+func TestHungDialWithALimit(t *testing.T) {
 	w := newWorld(t)
 	end := make(chan struct{})
-	w.serve("a", func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/stream" {
-			_ = http.NewResponseController(rw).Flush()
-			<-end
+	t.Cleanup(func() { close(end) })
+	silent := w.serve("a", echo).Listener.Addr().String()
+	w.serve("b", echo)
+	var dials atomic.Int32
+	client := w.blaming(httpreg.Options{DialTimeout: 100 * time.Millisecond, Base: &http.Transport{
+		MaxConnsPerHost: 1,
+		//lint:ignore SA1019 a user may have it
+		Dial: func(network, addr string) (net.Conn, error) {
+			if addr == silent {
+				dials.Add(1)
+				<-end
+			}
+			return net.Dial(network, addr)
+		},
+	}})
+	for range 10 {
+		if err := get(t, client, time.Minute); err != nil {
+			t.Error(err)
 		}
-	})
-	p := &spy{Policy: balance.P2C()}
-	tr := httpreg.NewTransport(w.reg, &httpreg.Options{Policy: func() balance.Policy { return p }})
-	t.Cleanup(func() { tr.Close() })
-	client := &http.Client{Transport: tr}
-	if err := get(t, client, time.Minute); err != nil { // the first one makes the connection, and does not count
-		t.Fatal(err)
 	}
-	resp, err := client.Get("http://go_servers/stream")
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := p.node.Load().Latency()
-	if known == 0 || p.node.Load().InFlight() != 1 {
-		t.Errorf("once the stream has begun the latency is %v, with %d in flight", known, p.node.Load().InFlight())
-	}
-	close(end)
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		t.Error(err)
-	}
-	resp.Body.Close()
-	if n := p.node.Load(); n.Latency() != known || n.InFlight() != 0 {
-		t.Errorf("after the stream the latency is %v, and was %v, with %d in flight", n.Latency(), known, n.InFlight())
+	if n := dials.Load(); n != 1 {
+		t.Errorf("one that cannot be reached was dialled %d times, want once", n)
 	}
 }

@@ -80,7 +80,8 @@ type Options struct {
 	// are other instances left to try, no more than half of the time that remains to
 	// the request's context. An instance that has been silent for longer than this
 	// when the context's deadline passes has failed; one that has a request which is
-	// then cancelled may be at work on it, and has not.
+	// then cancelled may be at work on it, and has not. So a proxy, whose requests are
+	// cancelled, gives them a deadline.
 	DialTimeout time.Duration
 
 	// Failed tells the balancer what to think of a response: nil if the instance did

@@ -31,7 +31,8 @@ func (s *service) try(req *http.Request, t *picks.Try, b *body) (*http.Response,
 		timer := time.AfterFunc(t.Limit, func() { cancel(t.Late()) })
 		start, stop = func() { timer.Reset(t.Limit) }, func() { timer.Stop() }
 	}
-	out := req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	dialling := context.WithValue(ctx, begins{}, func() { dialled.Store(true) })
+	out := req.Clone(httptrace.WithClientTrace(dialling, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			// Once more if the connection turns out to be dead: net/http looks for
 			// another one only where it is safe to send the request again.
@@ -39,8 +40,7 @@ func (s *service) try(req *http.Request, t *picks.Try, b *body) (*http.Response,
 			asked.Store(true)
 			start()
 		},
-		ConnectStart: func(string, string) { dialled.Store(true) },
-		GotConn:      func(httptrace.GotConnInfo) { stop(); got.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { stop(); got.Store(true) },
 	}))
 	b.attach(out)
 	out.Host = cmp.Or(req.Host, req.URL.Host)

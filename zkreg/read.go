@@ -61,11 +61,9 @@ func (c *conn) stat(ctx context.Context, path string) (*zk.Stat, error) {
 	})
 }
 
-// records reads what is below parent, the node of the service. Nodes that went after their
-// names were read are no records; where all did, it may have been to make room for others,
-// and a service that never was without a record is not to look empty.
+// records reads what is below parent, the node of the service.
 func (c *conn) records(ctx context.Context, parent, service string) ([]registry.Record, error) {
-	for {
+	for tries := 0; ; tries++ {
 		names, err := c.children(ctx, parent)
 		if err != nil {
 			return nil, err
@@ -78,12 +76,18 @@ func (c *conn) records(ctx context.Context, parent, service string) ([]registry.
 			}
 			return err
 		})
+		// A node that went after its name was read is no record.
 		recs = slices.DeleteFunc(recs, func(r registry.Record) bool { return r.ID == "" })
-		if err != nil || len(recs) > 0 || len(names) == 0 {
+		if err != nil || len(recs) == len(names) || !again(len(recs), tries) {
 			return recs, err
 		}
 	}
 }
+
+// again reports whether the names are to be listed once more, where nodes went after they
+// were and left nodes remain: it may have been to make room for others, and a service that
+// never was without an instance is not to look so. Of many that are left, one is.
+func again(left, tries int) bool { return left == 0 || left < 8 && tries < 3 }
 
 // A node is what get reads.
 type node struct {

@@ -22,6 +22,10 @@ func TestBadServers(t *testing.T) {
 		}
 		_ = reg.Close()
 	}
+	secret := zkreg.New([]string{"user:hunter2@h:1"}, nil)
+	if _, err := secret.Lookup(t.Context(), "svc"); !errors.Is(err, registry.ErrInvalid) || strings.Contains(err.Error()+secret.String(), "hunter2") {
+		t.Errorf("a password is quoted back: %v, %v", err, secret)
+	}
 	if s := zkreg.New([]string{"h"}, nil).String(); s != "zookeeper h:2181" {
 		t.Errorf("without a port: %s", s)
 	}

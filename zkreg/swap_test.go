@@ -1,11 +1,13 @@
 package zkreg_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ import (
 	"github.com/go-rollcall/registry/zkreg"
 )
 
-// beforeGet calls f before a request that reads the data of a node, twice.
+// beforeGet calls f before a request that reads the data of one of ours, twice.
 type beforeGet struct {
 	net.Conn
 	once *[2]sync.Once
@@ -24,7 +26,7 @@ type beforeGet struct {
 
 func (c beforeGet) Write(p []byte) (int, error) {
 	const opGetData = 4
-	if len(p) > 16 && binary.BigEndian.Uint32(p[8:]) == opGetData {
+	if len(p) > 16 && binary.BigEndian.Uint32(p[8:]) == opGetData && bytes.Contains(p, []byte("/h:")) {
 		done := false
 		for i := range c.once {
 			if !done {
@@ -40,11 +42,15 @@ func (c beforeGet) Write(p []byte) (int, error) {
 func TestSwapWhileReading(t *testing.T) {
 	z := testserver.SharedZooKeeper(t)
 	admin := z.Admin(t)
-	for _, how := range []string{"Lookup", "Watch"} {
+	for _, how := range []string{"Lookup", "Watch", "Lookup, beside junk", "Watch, beside junk"} {
 		t.Run(how, func(t *testing.T) {
+			how, _, junk := strings.Cut(how, ",")
 			root := "/" + t.Name() + rand.Text()
 			node := func(i int) string { return fmt.Sprintf("%s/svc/h:%d", root, i+1) }
 			admin.Set(t, node(0), nil)
+			if junk {
+				admin.Set(t, root+"/svc/config", []byte("{}"))
+			}
 			t.Cleanup(func() { admin.Delete(t, root) })
 			swap := func(i int) {
 				admin.Set(t, node(i+1), nil)

@@ -3,6 +3,8 @@ package zkreg
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/go-rollcall/registry"
@@ -98,17 +100,22 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 		known   = map[string]int{} // names that the sink has, and the last listing with each
 		listing int
 		version string
-		gone    []string // of which the sink has not heard yet
+		put     = map[string]registry.Record{} // of which the sink has not heard yet
+		gone    = map[string]bool{}            // nor of these
 		first   = true
-		anew    = false // the names are to be listed again
+		anew    int // how often the names were listed again before the sink has heard
 	)
+	went := func(name string) {
+		delete(known, name)
+		delete(put, name)
+		gone[name] = true
+	}
 	for {
 		changed, up, breaks := c.state()
 		if !up || breaks != unbroken {
 			return errors.New("the connection to " + c.zk.Server() + " broke")
 		}
-		list := c.watches.takeList(l) || anew
-		anew = false
+		list := c.watches.takeList(l) || anew > 0
 		var read []string
 		if list {
 			now, err := c.watchList(ctx, parent)
@@ -129,8 +136,7 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 			}
 			for name, last := range known {
 				if last != listing {
-					delete(known, name)
-					gone = append(gone, name)
+					went(name)
 				}
 			}
 		} else {
@@ -140,35 +146,39 @@ func (b *Backend) Watch(ctx context.Context, service string, sink registry.Sink)
 				}
 			}
 		}
-		put := make([]registry.Record, 0, len(read))
+		some := false // of read went since; the next listing comes
 		var mu sync.Mutex
 		err = parallel(len(read), func(i int) error {
 			value, ok, err := c.watchNode(ctx, parent+"/"+read[i])
 			mu.Lock()
 			defer mu.Unlock()
 			if ok {
-				put = append(put, registry.Record{Service: service, ID: read[i], Value: value})
-			} else if err == nil { // it went since, and the next listing comes
-				delete(known, read[i])
-				gone = append(gone, read[i])
+				put[read[i]] = registry.Record{Service: service, ID: read[i], Value: value}
+				delete(gone, read[i])
+			} else if err == nil {
+				some = true
+				went(read[i])
 			}
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		if len(read) > 0 && len(known) == 0 {
-			anew = true // as records does
+		if some && again(len(known), anew) {
+			anew++
 			continue
 		}
+		anew = 0
 		c.watches.brought(parent, version)
+		recs := slices.Collect(maps.Values(put))
 		if first {
-			sink.Reset(put, version)
+			sink.Reset(recs, version)
 			first = false
 		} else if list || len(put)+len(gone) > 0 {
-			sink.Apply(put, gone, version)
+			sink.Apply(recs, slices.Collect(maps.Keys(gone)), version)
 		}
-		gone = nil
+		clear(put)
+		clear(gone)
 		select {
 		case <-l.wake:
 		case <-changed:

@@ -86,7 +86,7 @@ type Backend struct {
 func New(servers []string, opts *Options) *Backend {
 	b := &Backend{}
 	b.servers, b.bad = registry.Servers(&url.URL{Scheme: "zk", Host: strings.Join(servers, ",")}, defaultPort)
-	if b.bad != nil {
+	if b.bad != nil && !strings.Contains(strings.Join(servers, ""), "@") {
 		b.servers = slices.Clone(servers) // to be named
 	}
 	if opts != nil {

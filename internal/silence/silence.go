@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Enough is for how long callers must have waited in vain, in all: less than any server is
-// silent for while it lives. Who is in a hurry must not cost the others their link; and whoever
-// is, again and again, must not keep one that is dead.
+// Enough is for how long callers must have waited in vain, in all, with no answer to anybody
+// in between: less than any server is silent for while it lives. A caller in a hurry does not
+// cost the others their link, and those who are so again and again do not keep a dead one.
 const Enough = 250 * time.Millisecond
 
 // A Line is one link. It is safe for concurrent use.
