@@ -11,12 +11,13 @@ import (
 var (
 	// ErrClosed: the Registry was closed, or the registration was withdrawn.
 	ErrClosed = errors.New("closed")
-	// ErrInvalid: the input cannot be used.
+	// ErrInvalid: the input cannot be used, or the registry cannot do what it asks for.
 	ErrInvalid = errors.New("invalid")
 	// ErrDenied: the registry refuses this client. Check its credentials and
 	// its rights on the path.
 	ErrDenied = errors.New("denied by the registry")
-	// ErrTooLarge: a record over MaxRecord, or a set over MaxInstances.
+	// ErrTooLarge: a record over MaxRecord, a set over MaxInstances, or a request over
+	// the registry's own limits.
 	ErrTooLarge = errors.New("too large")
 	// ErrSuperseded: a newer registration has the same service and ID.
 	ErrSuperseded = errors.New("superseded by a newer registration of the same service and ID")

@@ -22,7 +22,7 @@ type EventKind int
 
 const (
 	// SessionOpened and SessionOver come in turn, beginning with SessionOpened.
-	// The last SessionOver is that of Close.
+	// Close ends the session that is open then, if there is one, with ErrClosed.
 	SessionOpened EventKind = iota + 1
 	SessionOver
 	// RecordWritten: the registry holds the record of a registration, where it

@@ -1,6 +1,9 @@
 package registry
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Fences are for a [Session] of a registry in which a request that was given up may be
 // carried out all the same, seconds later, when what it wrote has been written over or
@@ -95,14 +98,8 @@ func (f *Fences) doubtful(recs []Record) (services []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for service, fence := range f.of {
-		if !fence.doubts {
-			continue
-		}
-		for _, rec := range recs {
-			if rec.Service == service {
-				services = append(services, service)
-				break
-			}
+		if fence.doubts && slices.ContainsFunc(recs, func(rec Record) bool { return rec.Service == service }) {
+			services = append(services, service)
 		}
 	}
 	return services

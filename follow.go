@@ -38,7 +38,8 @@ type FollowOptions struct {
 	// each service; none if empty. A View that starts while the registry is away
 	// then begins with that set, marked as unconfirmed. If the registry then has
 	// nobody, the set stays for as long as after any other outage: see
-	// Snapshot.Err. Each registry needs a directory of its own. The file is replaced
+	// Snapshot.Err. Each registry needs a directory of its own, which is made, for this
+	// user only, if it is not there. The file is replaced
 	// as a whole, a second after a change, or when the View ends. One that cannot be read or
 	// written is logged and does no harm; it is never taken for an empty set.
 	Cache string

@@ -50,14 +50,17 @@ type Registry interface {
 	//
 	// Invalid input gives ErrInvalid or ErrTooLarge before anything is sent, a
 	// refusal by the registry ErrDenied, a newer registration that came meanwhile
-	// ErrSuperseded, and Close ErrClosed.
+	// ErrSuperseded, and Close ErrClosed. The registry may say ErrInvalid or ErrTooLarge
+	// too: of a TTL that it does not grant, a path that cannot hold a record, a request
+	// over its limits.
 	Register(ctx context.Context, in Instance) (Registration, error)
 
 	// Lookup asks the registry now, and returns the instances of service sorted
 	// by ID; none is an empty slice and no error. It tries again within ctx,
 	// but for no longer than Options.TTL (and no less than 1 s, no more than 30 s), and
 	// never answers from memory; after that its error wraps context.DeadlineExceeded.
-	// ErrTooLarge says that there are more than MaxInstances. Records that are not ours
+	// ErrInvalid (a bad name), ErrDenied, and ErrTooLarge, which says that there are more
+	// than MaxInstances, are returned at once, and ErrClosed after Close. Records that are not ours
 	// are left out: a watch counts them. The slice is the caller's.
 	Lookup(ctx context.Context, service string) ([]Instance, error)
 
@@ -115,8 +118,8 @@ type Registration interface {
 	// session ends.
 	Deregister(ctx context.Context) error
 
-	// Done is closed when the registration has ended for good: withdrawn,
-	// superseded, or its Registry closed.
+	// Done is closed when the registration has ended for good: withdrawn (from the
+	// call of Deregister on, confirmed or not), superseded, or its Registry closed.
 	Done() <-chan struct{}
 
 	// Err is nil while the registry confirms the registration. Otherwise it
@@ -193,12 +196,13 @@ type Options struct {
 	// Logger receives one line for each change of state, and none for a retry: what
 	// is lost, since when, what is being tried, and when it is back, after how
 	// long. slog.Default if nil. Its handler must not call Register, Update,
-	// Deregister or Close, which would wait for it.
+	// Deregister or Close, nor read a Watch: these would wait for it.
 	Logger *slog.Logger
 
 	// Observe, if not nil, is called for each Event, from several goroutines. It
-	// holds up the Registry until it returns, and must not call Register, Update,
-	// Deregister or Close, which would wait for it.
+	// holds up the Registry until it returns, and must not call what waits for the
+	// registry, and so for it: Register, Update, Deregister, Close, Lookup, Services, or
+	// the reading of a Watch.
 	Observe func(Event)
 
 	// NoVerify turns off the question, asked twice every TTL in O(1), whether

@@ -26,8 +26,8 @@ type sink struct {
 	full   bool      // it has brought one that was refused: what follows builds on that
 }
 
-// Reset takes a set without an instance after an outage with a grain of salt: the sessions
-// of those who were cut off as well, or refused, may have run out, and each of them
+// Reset does not believe a set without an instance at once if it comes after an outage: the
+// sessions of those who were cut off as well, or refused, may have run out, and each of them
 // registers again within MaxBackoff of the end of the outage. Until then the last good set
 // stays.
 func (s *sink) Reset(recs []Record, version string) {
@@ -52,8 +52,8 @@ func (s *sink) Reset(recs []Record, version string) {
 
 // away reports whether nothing was heard of the registry for so long that, if nobody else
 // has either, sessions may have run out: that takes two thirds of the TTL at least, and it
-// is asked every half. The break may have been noticed late. What was held back once is until it is shown, however
-// often the link breaks meanwhile. w.mu is held.
+// is asked every half. The break may have been noticed late. A set that was held back once
+// stays so until it is shown, however often the link breaks meanwhile. w.mu is held.
 func (w *watch) away() bool {
 	heard := w.broke
 	if !w.c.opts.NoVerify && w.answered.After(w.confirmed) {

@@ -75,8 +75,8 @@ func (p Picked) Instance() registry.Instance { return p.n.in }
 func (p Picked) Done(err error) { p.n.state.done(p, err) }
 
 // Answered says that the answer has begun: what the request takes from here on, be it the
-// hour of a stream, is not the instance's latency. Done or Drop is still to be called; of
-// a request without Answered all that Done comes after is.
+// hour of a stream, is not the instance's latency. Without it the latency is the time until
+// Done. It is called before Done or Drop, which is still to be called, on the same variable.
 func (p *Picked) Answered() {
 	if p.start != 0 {
 		p.n.state.measure(p.start, p.n.state.b.now(), false)
@@ -112,7 +112,7 @@ type Balancer struct {
 	closed bool
 }
 
-// New returns a Balancer among the instances that view shows; nil is [P2C]. The
+// New returns a Balancer among the instances that view shows; a nil policy is [P2C]. The
 // caller closes it, before the view.
 func New(view View, policy Policy, opts *Options) *Balancer {
 	if policy == nil {

@@ -19,9 +19,9 @@ type Options struct {
 	// MaxEject is the longest time to be left out, but for what chance adds: 30 s if 0.
 	MaxEject time.Duration
 
-	// Panic is the share of the set, without those that are drained, below which it is
-	// no longer the instances that are to be doubted: if less of it is left, all of it
-	// is used. 0.5 if 0; that the last one is left out never happens.
+	// Panic is a share of the set without those that are drained, from 0 to 1: 0.5 if 0.
+	// Where less than that would be left, none is left out, as the fault is then likelier
+	// to be on this side. The last one is never left out, also where Panic is negative.
 	Panic float64
 
 	// Logger receives a line when an instance is left out, and when it is well again.

@@ -9,6 +9,7 @@ type zoned struct {
 // there are any that are neither left out nor drained; for a request that has tried them
 // all, among the others. Where there is none, the others are picked from; and so are all,
 // of any zone, where so many are left out that they count again (see [Options.Panic]).
+// policy must not be nil.
 func Zone(zone string, policy Policy) Policy { return zoned{zone, policy} }
 
 func (p zoned) Measures() bool { return p.inner.Measures() }

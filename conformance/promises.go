@@ -31,7 +31,7 @@ var promises = map[int]string{
 	21: `The registry's leader dies with E < T: no live instance is removed.`,
 	22: `Outage much longer than T: the living are back within B + 2R of recovery, the dead are gone by recovery + Dmax.`,
 	23: `The client's wall clock jumps by an hour: nothing changes (monotonic time only).`,
-	24: `A thousand clients come back together: their writes are spread by jitter; peak at most 2N per jitter window per second.`,
+	24: `A thousand clients come back together: their writes are spread by jitter; of N clients at most 2N in any second.`,
 	25: `(consulreg) A record whose session expired can be taken again within 2 s: the default 15 s lock delay is not in the way.`,
 	26: `The first Snapshot is the whole set, confirmed by the registry. "Not yet known" is never shown as "empty".`,
 	27: `After any faults and a settling time, every watcher's set equals a fresh Lookup.`,

@@ -85,16 +85,16 @@ type Backend struct {
 	client *api.Client
 	root   string // "", or with a slash at its end
 	checks []string
-	bad    error // what is wrong with the Options: the error of every call
+	bad    error // what is wrong with what New was given: the error of every call
 
 	mu    sync.Mutex
 	waits map[string]context.CancelFunc // by service: ends the query for which a Watch waits
 }
 
-// New returns a Backend on the agents or servers of one cluster, each as
-// host:port, or as host for port 8500. They are taken in turn: when a request to one fails, the next goes
-// to the next. It does not connect yet. A mistake in servers or opts is the error of every call.
-// Give it to [registry.New], which closes it.
+// New returns a Backend on the agents or servers of one cluster, each as host:port, or as
+// host for port 8500. They are taken in turn: when a request to one fails, the next goes to
+// the next. It does not connect yet. A mistake in servers or opts is the error of every
+// call. Give it to [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
 	if opts == nil {
 		opts = &Options{}

@@ -69,18 +69,16 @@ type Backend struct {
 	old     sync.WaitGroup // connections that are being closed
 }
 
-// New returns a Backend on a cluster, each server as host:port. It does not
-// connect yet. A mistake in servers or opts is the error of every call. Give it to
+// New returns a Backend on a cluster, each server as host:port, or as host for port 2379.
+// It does not connect yet. A mistake in servers or opts is the error of every call. Give it to
 // [registry.New], which closes it.
 func New(servers []string, opts *Options) *Backend {
 	b := &Backend{turn: rand.IntN(max(len(servers), 1)), watches: map[string]*follower{}}
 	if opts != nil {
 		b.opts = *opts
 	}
-	if root := strings.Trim(b.opts.Root, "/"); root == "" {
-		b.opts.Root = ""
-	} else {
-		b.opts.Root = "/" + root
+	if b.opts.Root = strings.Trim(b.opts.Root, "/"); b.opts.Root != "" {
+		b.opts.Root = "/" + b.opts.Root
 	}
 	b.servers, b.bad = registry.Servers(&url.URL{Scheme: "etcd", Host: strings.Join(servers, ",")}, defaultPort)
 	return b

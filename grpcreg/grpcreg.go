@@ -207,9 +207,9 @@ func (m meta) Equal(o any) bool {
 
 // Meta returns the metadata of the instance behind an endpoint, for balancers that are
 // given endpoints; those made with gRPC's package balancer/base see addresses only, which
-// have none. It must not be modified. The weight that some of gRPC's balancers go by is not among what a
-// resolver outside of gRPC can set: weighted_round_robin takes it from the servers'
-// load reports.
+// have none. The map must not be modified. The weight that some of gRPC's balancers go by is
+// not among what a resolver outside of gRPC can set: weighted_round_robin takes it from the
+// servers' load reports.
 func Meta(e resolver.Endpoint) map[string]string {
 	m, _ := e.Attributes.Value(metaKey{}).(meta)
 	return m

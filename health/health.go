@@ -59,6 +59,9 @@ type Options struct {
 // registered again. Update meanwhile keeps the metadata for its return, and says so by
 // the same error. Checks of several registrations may run at the same time.
 //
+// If a try to register again has failed, and none has succeeded since, Deregister returns
+// an error: that try may have left a record, which goes with its session.
+//
 // If a newer registration of the same ID has come while the instance was withdrawn, it
 // does not take over from that: the Registration ends with ErrSuperseded.
 func Registry(reg registry.Registry, check func(context.Context) error, opts *Options) registry.Registry {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -219,7 +220,8 @@ func (r *registration) goesOn(well context.Context, err error) error {
 	case !again, errors.Is(err, registry.ErrClosed), errors.Is(err, registry.ErrSuperseded):
 		return err
 	}
-	time.AfterFunc(registry.MaxBackoff, func() {
+	pause := registry.MaxBackoff + rand.N(registry.MaxBackoff/2) // many may have been refused together
+	time.AfterFunc(pause, func() {
 		select {
 		case r.turn <- struct{}{}:
 		default:

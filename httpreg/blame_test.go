@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -279,24 +280,28 @@ func TestHungDialWithALimit(t *testing.T) {
 	t.Cleanup(func() { close(end) })
 	silent := w.serve("a", echo).Listener.Addr().String()
 	w.serve("b", echo)
-	var dials atomic.Int32
 	client := w.blaming(httpreg.Options{DialTimeout: 100 * time.Millisecond, Base: &http.Transport{
 		MaxConnsPerHost: 1,
 		//lint:ignore SA1019 a user may have it
 		Dial: func(network, addr string) (net.Conn, error) {
 			if addr == silent {
-				dials.Add(1)
 				<-end
 			}
 			return net.Dial(network, addr)
 		},
 	}})
+	asked := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(addr string) {
+		if addr == silent {
+			asked++
+		}
+	}})
 	for range 10 {
-		if err := get(t, client, time.Minute); err != nil {
+		if err := getWithin(ctx, t, client); err != nil {
 			t.Error(err)
 		}
 	}
-	if n := dials.Load(); n != 1 {
-		t.Errorf("one that cannot be reached was dialled %d times, want once", n)
+	if asked != 1 {
+		t.Errorf("%d requests asked for a connection to one that cannot be reached, want one", asked)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +60,8 @@ type Transport struct {
 
 // Options configure a Transport. The zero value and nil work.
 type Options struct {
-	// Policy makes the policy of each service. That of package balance if nil.
+	// Policy makes the policy of each service, a new one for each call: [balance.P2C]
+	// if nil.
 	Policy func() balance.Policy
 
 	// Balance configures the balancer of each service.
@@ -113,11 +113,12 @@ func NewTransport(reg registry.Registry, opts *Options) *Transport {
 
 // RoundTrip sends req to an instance. If it fails, another is tried, each at most once,
 // where that cannot do harm: no connection to the instance was made; or the method is
-// GET, HEAD, OPTIONS, TRACE, PUT or DELETE, or the header has an Idempotency-Key, and
-// the body can be had again (GetBody, or none). What was sent is sent three times at
-// most. Nothing is tried again once the request's context has ended. Any response is
-// returned, whatever its status. A request that net/http refuses to send, or whose body
-// cannot be read, has failed by itself: that is no instance's fault.
+// GET, HEAD, OPTIONS, TRACE, PUT or DELETE, or the header has an Idempotency-Key or
+// X-Idempotency-Key, as in net/http, and the body can be had again (GetBody, or none).
+// What was sent is sent three times at most. Nothing is tried again once the request's
+// context has ended. Any response is returned, whatever its status. A request that
+// net/http refuses to send, or whose body cannot be read, has failed by itself: that is no
+// instance's fault.
 //
 // Before anything is known of the service, RoundTrip waits for the registry, within the
 // request's context; an outage after that changes nothing.
@@ -196,10 +197,12 @@ func (t *Transport) CloseIdleConnections() {
 		s.mu.Lock()
 		var hosts []*host
 		for _, h := range s.there {
-			hosts = append(hosts, h)
+			if h != nil { // it has had a request
+				hosts = append(hosts, h)
+			}
 		}
 		s.mu.Unlock()
-		for _, h := range slices.DeleteFunc(hosts, func(h *host) bool { return h == nil }) {
+		for _, h := range hosts {
 			h.CloseIdleConnections()
 		}
 	}

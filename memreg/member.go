@@ -2,8 +2,8 @@ package memreg
 
 import "slices"
 
-// Reach lets the client reach these members only, until Heal, which has it reach
-// all. A link to another breaks.
+// Reach lets the client reach these members only, of 0 to Members-1, until Heal, which
+// has it reach all. A link to another breaks.
 func (c *Conn) Reach(members ...int) {
 	c.change(func() {
 		for m := range c.out {

@@ -55,7 +55,14 @@ func (s *Store) putBack(c state) {
 		s.sessions[ss] = true
 		ss.extend()
 	}
-	for path, v := range s.services { // watchers of links that broke may still be there
+	for path, v := range s.services {
+		for w := range v.watchers { // one may be about to look, and not notice that its link broke
+			for _, records := range []map[string]record{v.records, c.services[path].records} {
+				for id := range records {
+					w.changed[id] = true
+				}
+			}
+		}
 		v.version = c.services[path].version
 		clear(v.records)
 		for id, r := range c.services[path].records {

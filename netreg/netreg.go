@@ -31,7 +31,8 @@ type Dialer struct {
 
 // Options configure a Dialer. The zero value and nil work.
 type Options struct {
-	// Policy makes the policy of each service: [balance.RoundRobin] if nil. Only dials
+	// Policy makes the policy of each service, a new one for each call:
+	// [balance.RoundRobin] if nil. Only dials
 	// are seen here, so that one that measures, such as P2C, favours whoever accepts
 	// fastest, whatever its connections do; and there is no key, so that
 	// [balance.Hash] has all of them go to one instance.
@@ -78,8 +79,8 @@ func NewDialer(reg registry.Registry, opts *Options) *Dialer {
 // it goes where a client library takes a dial function.
 //
 // An instance that cannot be reached is reported to the balancer, and another is tried,
-// each at most once, until ctx ends. A try that the end of ctx has cut short is not
-// reported. What happens to a connection later is not seen: it is returned as it was made.
+// each at most once, until ctx ends. A try that the end of ctx has cut short before
+// TryTimeout is not reported. What happens to a connection later is not seen: it is returned as it was made.
 // The error says for each instance why it could not be reached. Before anything is known of
 // the service, DialContext waits for the registry, within ctx; an outage after that changes
 // nothing.

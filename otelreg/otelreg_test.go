@@ -77,6 +77,9 @@ func (w *world) metrics() map[string]float64 {
 				}
 			case metricdata.Histogram[float64]:
 				for _, p := range d.DataPoints {
+					if len(p.Bounds) == 0 || p.Bounds[0] > 0.005 {
+						w.t.Errorf("%s does not tell calls of milliseconds apart: %v", m.Name, p.Bounds)
+					}
 					put(m.Name, p.Attributes, float64(p.Count))
 				}
 			default:

@@ -145,7 +145,7 @@ func (l *link) Write(p []byte) (int, error) {
 	const (
 		opSetWatches   = 101
 		opCloseSession = -11
-		fullRequest    = 64 << 10 // the client library fills it up to 128 KiB, but for a path
+		fullRequest    = 124 << 10 // the client library fills it up to 128 KiB, but for a path
 	)
 	var op int32
 	if len(p) >= 12 {

@@ -115,10 +115,12 @@ func TestLinkThatBreaksAgain(t *testing.T) {
 	}{
 		{"none set", nil, 0, 5},
 		{"not answered", []int{last}, 0, 5},
+		{"a large one not answered", []int{120 << 10}, 0, 5},
 		{"answered", []int{last}, 1, 9},
 		{"some answered", []int{part, last}, 1, 5},
 		{"one of some set", []int{part}, 1, 5},
 		{"all answered", []int{part, part, last}, 3, 9},
+		{"a large one answered", []int{120 << 10}, 1, 9},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var zxid atomic.Int64

@@ -92,10 +92,8 @@ func New(servers []string, opts *Options) *Backend {
 	if opts != nil {
 		b.opts = *opts
 	}
-	if root := strings.Trim(b.opts.Root, "/"); root != "" {
-		b.opts.Root = "/" + root
-	} else {
-		b.opts.Root = ""
+	if b.opts.Root = strings.Trim(b.opts.Root, "/"); b.opts.Root != "" {
+		b.opts.Root = "/" + b.opts.Root
 	}
 	if b.opts.Dial == nil {
 		b.opts.Dial = new(net.Dialer).DialContext
