@@ -182,7 +182,7 @@ func (c *cache) replace(snap Snapshot) error {
 	if err != nil {
 		return err
 	}
-	dir, name := filepath.Split(c.path)
+	dir, name := filepath.Dir(c.path), filepath.Base(c.path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

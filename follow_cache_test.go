@@ -99,6 +99,21 @@ func TestCache(t *testing.T) {
 	})
 }
 
+// The current directory is one like any other.
+func TestCacheHere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	synctest.Test(t, func(t *testing.T) {
+		store := memreg.NewStore()
+		store.Plant("svc", "h:1", nil)
+		k := keeping(t, store, ".", false)
+		until(k.view, func(s registry.Snapshot) bool { return len(s.Instances) == 1 })
+		k.end()
+		if names := fmt.Sprint(files(t, ".")); names != "[svc.view]" {
+			t.Errorf("files: %s; the log has %s", names, &k.log)
+		}
+	})
+}
+
 // After a partition the first answer may be that nobody is there, since all sessions have
 // run out: the cached set stays while those that live register again.
 func TestCacheOutlastsAnEmptyAnswer(t *testing.T) {

@@ -155,7 +155,7 @@ var faults = []fault{
 
 	// In the time server and its client, and what they stand on.
 	{"a client that asks one server only", bubbles, "server-dies", []edit{
-		{"timesvc/client.go", "		if ctx.Err() != nil {\n			return Answer{}, c.fail(context.Cause(ctx), failed)\n		}\n", "		return Answer{}, c.fail(nil, failed)\n"},
+		{"timesvc/client.go", "		if ctx.Err() != nil {\n			return a, c.fail(context.Cause(ctx), a.Failed)\n		}\n", "		return a, c.fail(nil, a.Failed)\n"},
 	}},
 	{"a view that is empty while the registry is away", bubbles, "registry-gone-servers-live", []edit{
 		{"follow.go", "	v.now.Store(&snap)\n	if v.changed", "	if snap.Err != nil {\n		snap.Instances = nil\n	}\n	v.now.Store(&snap)\n	if v.changed"},

@@ -75,7 +75,7 @@ type Answer struct {
 	// Tries counts the instances that were tried: 1 if the first one answered.
 	Tries int
 
-	// Failed are the instances that were tried before, in order.
+	// Failed are the instances that were tried in vain, in order.
 	Failed []Failure
 }
 
@@ -128,25 +128,36 @@ func NewClient(reg registry.Registry, service string, opts *ClientOptions) *Clie
 // and then says why it did not answer; one that refuses is asked again, but at most
 // once in [registry.MaxBackoff], however often Get is called. An outage or a refusal
 // after that changes nothing: Get goes on with the last known set.
+//
+// With an error, the Answer has no Addr and no Text; the rest of it is of the tries.
 func (c *Client) Get(ctx context.Context) (Answer, error) {
 	start := time.Now()
+	a, err := c.ask(ctx)
+	a.Latency = time.Since(start)
+	a.Tries = len(a.Failed)
+	if err == nil {
+		a.Tries++
+	}
+	return a, err
+}
+
+func (c *Client) ask(ctx context.Context) (a Answer, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout,
 		fmt.Errorf("no answer within %v: %w", c.opts.Timeout, context.DeadlineExceeded))
 	defer cancel()
 	if err := c.ready(ctx); err != nil {
-		return Answer{}, c.fail(err, nil)
+		return a, c.fail(err, nil)
 	}
 	req := c.svc.Request(ctx, c.opts.Key, c.opts.TryTimeout)
-	var failed tries
 	for {
 		t, err := req.Next()
 		switch {
-		case errors.Is(err, balance.ErrNone) && len(failed) > 0:
-			return Answer{}, c.fail(nil, failed)
+		case errors.Is(err, balance.ErrNone) && len(a.Failed) > 0:
+			return a, c.fail(nil, a.Failed)
 		case errors.Is(err, balance.ErrNone):
-			return Answer{}, c.fail(c.nobody(), nil)
+			return a, c.fail(c.nobody(), nil)
 		case err != nil:
-			return Answer{}, c.fail(err, failed)
+			return a, c.fail(err, a.Failed)
 		}
 		within, cancel := t.Context()
 		addr := t.Instance().Addr
@@ -154,15 +165,12 @@ func (c *Client) Get(ctx context.Context) (Answer, error) {
 		t.End(within, err)
 		cancel()
 		if err == nil {
-			return Answer{Addr: addr, Text: text, Latency: time.Since(start), Tries: len(failed) + 1, Failed: failed}, nil
+			a.Addr, a.Text = addr, text
+			return a, nil
 		}
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err // without the address, which comes first here
-		}
-		failed = append(failed, Failure{addr, err})
+		a.Failed = append(a.Failed, Failure{addr, bare(err)})
 		if ctx.Err() != nil {
-			return Answer{}, c.fail(context.Cause(ctx), failed)
+			return a, c.fail(context.Cause(ctx), a.Failed)
 		}
 	}
 }

@@ -77,8 +77,8 @@ type Server struct {
 	// other, Service should be another name, such as go_servers_http.
 	HTTP bool
 
-	// Logger receives a line when the server is announced, when it stops, and
-	// for what it survives. slog.Default if nil.
+	// Logger receives a line when the server listens, when it is announced, when it
+	// stops, and for what it survives. slog.Default if nil.
 	Logger *slog.Logger
 
 	mu     sync.Mutex
@@ -132,6 +132,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		wg.Go(func() { ended(s.daytime(a, addr, &wg)) })
 	}
 	defer l.Close()
+	log.Info("time server listening", "addr", l.Addr())
 
 	why := s.announced(ctx, accepting, addr, log)
 	select {

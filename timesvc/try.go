@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 	"unicode"
@@ -38,10 +39,22 @@ func (c *Client) try(ctx context.Context, addr string) (string, error) {
 	} else if err == nil {
 		return "", bad
 	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	switch {
+	case ctx.Err() != nil && len(data) == 0:
+		return "", context.Cause(ctx)
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("only %d bytes have come: %w", len(data), context.Cause(ctx))
 	}
-	return "", fmt.Errorf("the connection broke after %d bytes: %w", len(data), err)
+	return "", fmt.Errorf("the connection broke after %d bytes: %w", len(data), bare(err))
+}
+
+// bare is err without the address, which is said beside it.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // line returns the only line in data without its end. What it refuses came from

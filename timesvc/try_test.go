@@ -1,9 +1,14 @@
 package timesvc_test
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/go-rollcall/registry/timesvc"
 )
@@ -38,4 +43,31 @@ func TestAnswersRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// torn is a connection that breaks after some of an answer.
+type torn struct {
+	net.Conn
+	io.Reader
+}
+
+func (c torn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
+
+// How much has come is said, also where the error has an address of its own.
+func TestAnswerCutOff(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.store.Plant(service, "h:1", nil)
+		c, _ := w.client(timesvc.ClientOptions{Dial: func(context.Context, string, string) (net.Conn, error) {
+			conn, _ := net.Pipe()
+			reset := &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+			return torn{conn, io.MultiReader(strings.NewReader("h:1: 2000"), iotest.ErrReader(reset))}, nil
+		}})
+		a, err := c.Get(t.Context())
+		if !errors.Is(err, syscall.ECONNRESET) || !strings.Contains(err.Error(), "h:1: the connection broke after 9 bytes: connection reset") {
+			t.Errorf("%v, want how much has come", err)
+		}
+		if a.Addr != "" || a.Tries != 1 || len(a.Failed) != 1 {
+			t.Errorf("with an error: %+v", a)
+		}
+	})
 }

@@ -201,11 +201,12 @@ func (i *injection) hurtServers(f Fault) {
 	case RestartAll:
 		victims = []int{0, 1, 2}
 	}
+	leaderPaused := f.Kind == PauseLeader || f.Kind == PauseMember && m == c.leader()
 	s := r.losses.begin(-1, r.now())
 	i.suffer(victims)
 	defer func() {
 		i.suffer(nil)
-		if f.Kind == PauseLeader && r.w.late > 0 {
+		if leaderPaused && r.w.late > 0 {
 			r.losses.endLate(s, r.now()+r.w.late+recovery)
 		} else {
 			r.losses.end(s, r.now()+r.w.elect+recovery)

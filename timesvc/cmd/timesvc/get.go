@@ -37,7 +37,7 @@ later. A server that gave no answer is left out for a while, and another is aske
 
 Each answer is shown when it is there; with more than one request at a time that
 is not the order of their numbers. As JSON, a line for each says when it started,
-who answered, and who was asked before that and gave no answer. The summary at the
+who answered, and who was asked and gave no answer. The summary at the
 end says how many answers each server gave, and how long they took. Where stderr
 is a terminal, a bar there shows how many requests have ended.
 
@@ -110,14 +110,14 @@ func (f *getFlags) check(cmd *cobra.Command) error {
 		return usagef("--rate and --interval both say when requests start: give one of them")
 	case given("rate") && !(f.rate >= 1/maxRate && f.rate <= maxRate): // not a number, neither
 		return usagef("--rate %v: want a number of requests a second, up to %v", f.rate, maxRate)
+	case f.policy() == nil:
+		return usagef("--balance %q: want random, round-robin, weighted, p2c, hash or zone", f.balance)
 	case f.balance == "zone" && f.zone == "":
 		return usagef("--balance zone: which is the zone of this client? Give --zone NAME")
 	case f.balance != "zone" && given("zone"):
 		return usagef("--zone %q: only --balance zone goes by it", f.zone)
 	case f.balance != "hash" && given("key"):
 		return usagef("--key %q: only --balance hash goes by it", f.key)
-	case f.policy() == nil:
-		return usagef("--balance %q: want random, round-robin, weighted, p2c, hash or zone", f.balance)
 	}
 	if given("rate") {
 		f.interval = time.Duration(float64(time.Second) / f.rate)
@@ -167,7 +167,7 @@ func (p *program) get(ctx context.Context, f getFlags, reg registry.Registry, lo
 			invalid = r.err
 			stop() // the others would be, too
 		default:
-			out.failed(r.number, r.start, r.err)
+			out.failed(r.number, r.start, r.answer, r.err)
 			log.Error("request failed", "request", r.number, "err", r.err)
 		}
 		p.screen.step()

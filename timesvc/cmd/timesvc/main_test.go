@@ -133,6 +133,36 @@ func TestGetNamesWhoFailed(t *testing.T) {
 	}
 }
 
+// A request that has failed says who was asked, too.
+func TestFailedRequestNamesWhoFailed(t *testing.T) {
+	url := "mem://" + t.Name()
+	reg, err := registry.Open(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reg.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	l.Close()
+	if _, err := reg.Register(t.Context(), registry.Instance{Service: "go_servers", Addr: nobody}); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "1", "--output", "json"}, &stdout, &stderr); s != exitFailed {
+		t.Errorf("status %d, stderr:\n%s", s, &stderr)
+	}
+	var r jsonRequest
+	if err := json.NewDecoder(&stdout).Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Tries != 1 || len(r.Failed) != 1 || r.Failed[0].Addr != nobody || !strings.Contains(r.Failed[0].Error, "refused") || r.Error == "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestFailuresAndInterval(t *testing.T) {
 	for _, form := range []string{"text", "json"} {
 		t.Run(form, func(t *testing.T) {
@@ -235,6 +265,7 @@ func TestUsage(t *testing.T) {
 		{"get --registry mem: --rate fast", exitUsage, "--rate"},
 		{"get --registry mem: --rate 5 --interval 1s", exitUsage, "--rate and --interval both say"},
 		{"get --registry mem: --balance best", exitUsage, `--balance "best": want random, round-robin, weighted, p2c, hash or zone`},
+		{"get --registry mem: --balance Hash --key a", exitUsage, `--balance "Hash": want random`},
 		{"get --registry mem: --balance zone", exitUsage, "Give --zone NAME"},
 		{"get --registry mem: --zone a", exitUsage, `--zone "a": only --balance zone`},
 		{"get --registry mem: --balance p2c --key a", exitUsage, `--key "a": only --balance hash`},
@@ -246,6 +277,8 @@ func TestUsage(t *testing.T) {
 		{"demo --service a/b", exitUsage, "invalid service"},
 		{"serve --registry mem:", exitUsage, "--listen host:port"},
 		{"serve --registry mem: --listen 8897", exitUsage, "want host:port"},
+		{"serve --registry mem: --listen 127.0.0.1:99999", exitUsage, `--listen "127.0.0.1:99999": want host:port`},
+		{"serve --registry mem: --http 127.0.0.1:web-port", exitUsage, `--http "127.0.0.1:web-port": want host:port`},
 		{"serve --registry mem: --http 8080", exitUsage, `--http "8080": want host:port`},
 		{"serve --registry mem: --listen 127.0.0.1:0 --http 127.0.0.1:0 --advertise h:1", exitUsage, "--advertise names one address, and there are 2"},
 		{"serve --registry mem: --listen 127.0.0.1:0 --meta zone", exitUsage, `--meta "zone": want key=value`},

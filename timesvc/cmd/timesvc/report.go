@@ -38,7 +38,7 @@ type jsonRequest struct {
 	Addr      string        `json:"addr,omitempty"`
 	Answer    string        `json:"answer,omitempty"`
 	Tries     int           `json:"tries,omitempty"`
-	Failed    []jsonFailure `json:"failed,omitempty"` // who was asked before
+	Failed    []jsonFailure `json:"failed,omitempty"` // who was asked in vain
 	LatencyMS float64       `json:"latency_ms"`
 	Error     string        `json:"error,omitempty"`
 }
@@ -61,24 +61,30 @@ func (r *report) answered(k int, start time.Time, a timesvc.Answer) {
 	r.servers[a.Addr]++
 	r.latencies = append(r.latencies, a.Latency)
 	if r.json {
-		var failed []jsonFailure
-		for _, f := range a.Failed {
-			failed = append(failed, jsonFailure{f.Addr, f.Err.Error()})
-		}
-		r.object(jsonRequest{Request: k, Start: start, Addr: a.Addr, Answer: a.Text, Tries: a.Tries, Failed: failed, LatencyMS: ms(a.Latency)})
+		r.object(request(k, start, a))
 	} else {
 		fmt.Fprintf(r.out, "connect host: %s\n%s\n", a.Addr, a.Text)
 	}
 	r.flush()
 }
 
-func (r *report) failed(k int, start time.Time, err error) {
+func (r *report) failed(k int, start time.Time, a timesvc.Answer, err error) {
 	r.requests++
 	r.failures++
 	if r.json {
-		r.object(jsonRequest{Request: k, Start: start, LatencyMS: ms(time.Since(start)), Error: err.Error()})
+		req := request(k, start, a)
+		req.Error = err.Error()
+		r.object(req)
 	}
 	r.flush()
+}
+
+func request(k int, start time.Time, a timesvc.Answer) jsonRequest {
+	var failed []jsonFailure
+	for _, f := range a.Failed {
+		failed = append(failed, jsonFailure{f.Addr, f.Err.Error()})
+	}
+	return jsonRequest{Request: k, Start: start, Addr: a.Addr, Answer: a.Text, Tries: a.Tries, Failed: failed, LatencyMS: ms(a.Latency)}
 }
 
 // summary writes the end of the report, and returns the first error that

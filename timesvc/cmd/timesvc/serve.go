@@ -73,11 +73,11 @@ func (f *serveFlags) check() error {
 		return usagef("--drain %v: want 0 or more", f.drain)
 	}
 	for _, addr := range f.listen {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
+		if !listenable(addr) {
 			return usagef("--listen %q: want host:port, such as 127.0.0.1:0", addr)
 		}
 	}
-	if _, _, err := net.SplitHostPort(f.http); f.http != "" && err != nil {
+	if f.http != "" && !listenable(f.http) {
 		return usagef("--http %q: want host:port, such as 127.0.0.1:0", f.http)
 	}
 	if f.http != "" && (registry.Instance{Service: f.httpService(), Addr: "any:1"}).Validate() != nil {
@@ -85,6 +85,15 @@ func (f *serveFlags) check() error {
 	}
 	_, err := f.metadata()
 	return err
+}
+
+// listenable reports whether addr is a host and a port, a name of one included.
+func listenable(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return err == nil
 }
 
 func (f *serveFlags) httpService() string { return f.service + "_http" }

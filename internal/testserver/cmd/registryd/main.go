@@ -24,6 +24,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	root := root()
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "registryd: %v\n", err)
@@ -102,10 +103,16 @@ func (k kind) serve(ctx context.Context, start func() (server, error), stdout, s
 		return err
 	}
 	s, err := start()
+	if err != nil && ctx.Err() != nil {
+		return errors.New("ended before it served") // the servers hear of a Ctrl-C, too
+	}
 	if err != nil {
 		return err
 	}
 	defer s.Stop()
+	if ctx.Err() != nil {
+		return nil
+	}
 	fmt.Fprintf(stderr, "The registry serves until Ctrl-C, and forgets everything then. Its URL, for --registry:\n")
 	fmt.Fprintf(stdout, "%s://%s\n", k.scheme, s.Addr())
 	<-ctx.Done()
