@@ -87,8 +87,9 @@ type Session interface {
 	// Guard calls lost for each record that was written by Put and that this
 	// session no longer holds, because somebody else deleted it or took it
 	// over; not for what Delete removed. A record that was lost before Guard
-	// looked is reported too. Reporting one that is still held costs a Put that
-	// has nothing to do. lost is safe for concurrent use.
+	// looked is reported too. Each report is logged and counted as a loss, and costs
+	// a Put, so one that is still held is reported in doubt only. lost is safe for
+	// concurrent use.
 	// Guard returns when ctx ends, when the session is over, or with an error
 	// when it cannot tell, whereupon it is called again.
 	Guard(ctx context.Context, lost func(service, id string)) error

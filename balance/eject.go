@@ -3,6 +3,7 @@ package balance
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -63,6 +64,7 @@ func (b *Balancer) failed(n *Node, err error) {
 	if d > b.opts.MaxEject || d < b.opts.Eject {
 		d = b.opts.MaxEject
 	}
+	d = min(d, math.MaxInt64/2) // for good
 	d += rand.N(d/4 + 1)
 	n.out, n.until = true, b.now()+d
 	n.state.epoch.Add(1)

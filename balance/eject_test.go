@@ -3,6 +3,7 @@ package balance_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,6 +174,18 @@ func TestPanic(t *testing.T) {
 		b = one.balancer(1, balance.Hash(), &balance.Options{Panic: 0.01})
 		one.take(b, id(0)).Done(errBroken)
 		one.pick(b, balance.Request{})
+	})
+}
+
+func TestLeftOutForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := of(t, 2)
+		b := s.balancer(2, balance.RoundRobin(), &balance.Options{Eject: math.MaxInt64})
+		s.take(b, id(0)).Done(errBroken)
+		time.Sleep(time.Hour)
+		if got := s.count(b, 10, plain); got[id(1)] != 10 {
+			t.Errorf("picks go to %v", got)
+		}
 	})
 }
 

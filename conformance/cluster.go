@@ -11,7 +11,7 @@ type Cluster struct {
 	// and can be kept from some by [Client.Reach].
 	New func(*registry.Options) Client
 
-	// Members is how many there are. Most of them suffice to serve.
+	// Members is how many there are, three or more. Most of them suffice to serve.
 	Members int
 
 	// KillLeader ends the member that leads, without warning.
@@ -47,8 +47,8 @@ func (f faults) missingOf(c Cluster) (names []string) {
 		{kill, "KillLeader and Start", c.KillLeader != nil && c.Start != nil},
 		{stop, "Stop and Start", c.Stop != nil && c.Start != nil},
 		{hold, "Pause and Continue", c.Pause != nil && c.Continue != nil},
-		{halt, "PauseLeader and Continue", c.PauseLeader != nil && c.Continue != nil},
-		{part, "Isolate and Reunite", c.Isolate != nil && c.Reunite != nil},
+		{halt, "PauseLeader and Continue, and three Members", c.PauseLeader != nil && c.Continue != nil && c.Members >= 3},
+		{part, "Isolate and Reunite, and three Members", c.Isolate != nil && c.Reunite != nil && c.Members >= 3},
 		{save, "Save", c.Save != nil},
 	})
 }

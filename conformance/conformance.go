@@ -24,7 +24,10 @@ import (
 type Harness struct {
 	// New prepares an empty namespace for one case, and returns a function that
 	// makes clients in it, each with a Registry of its own. What it starts it
-	// ends with t.Cleanup.
+	// ends with t.Cleanup. The function is called from several goroutines. A Registry
+	// that is not one of [registry.New] tells Options.Observe of its events and
+	// Options.Logger of a record that it skips, with its ID as "instance": cases look
+	// at both.
 	New func(t *testing.T) func(*registry.Options) Client
 
 	// Cluster prepares an empty namespace, too, in a registry whose servers the case

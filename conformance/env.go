@@ -168,8 +168,14 @@ func (e *env) watchService(c Client, service string) *watcher {
 			w.mu.Unlock()
 		}
 	}()
-	e.Cleanup(func() { cancel(); <-w.stopped })
+	e.Cleanup(w.end)
 	return w
+}
+
+// end stops it.
+func (w *watcher) end() {
+	w.stop()
+	<-w.stopped
 }
 
 // mark returns how much has been seen, for since.

@@ -50,7 +50,7 @@ var failing = []testCase{
 		w.quiet(e.h.TTL)
 		w.neverWithout(mark, "living")
 	}},
-	{name: "withdrawn-while-servers-are-away", promise: 11, needs: stop | link, run: func(e *env) {
+	{name: "withdrawn-while-servers-are-away", promise: 11, needs: stop, run: func(e *env) {
 		a, b := e.client(e.long), e.client(e.long) // what was withdrawn is there for long enough to be seen
 		w := e.watch(b)
 		early, late := e.register(a, "early"), e.register(a, "late")

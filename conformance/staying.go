@@ -23,7 +23,7 @@ var staying = []testCase{
 		w.quiet(2 * e.h.TTL) // it is renewed
 		w.neverWithout(mark-1, "x")
 		if n := lost.Load(); n > 0 {
-			e.Errorf("nobody has touched the record, and %d lines of the log say something else", n)
+			e.Errorf("nobody has touched the record, and %d lines of the log say something else (has a Session's Guard reported what is still held?)", n)
 		}
 		a.Cut()
 		cut := time.Now()

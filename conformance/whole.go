@@ -100,7 +100,7 @@ var whole = []testCase{
 	{name: "no-leaks", promise: 41, serial: true, run: func(e *env) {
 		b := e.client()
 		w := e.watch(b)
-		w.set(e.back(), "") // its goroutines are there
+		w.set(e.back(), "")
 		cycle := func(i int) {
 			opts := &registry.Options{TTL: e.h.TTL}
 			c := e.open(opts)
@@ -133,6 +133,8 @@ var whole = []testCase{
 		if e.h.Virtual {
 			return // a goroutine that is left over fails the bubble
 		}
+		w.end()
+		_ = b.Registry.Close() // it may have made connections meanwhile
 		if err := goleak.Find(before, betweenMembers); err != nil {
 			e.Errorf("after 1000 cycles: %v", err)
 		}

@@ -75,9 +75,18 @@ func (r *registration) Deregister(ctx context.Context) error {
 	r.end(registry.ErrClosed)
 	select {
 	case <-r.ended:
+		return r.leave(ctx)
 	case <-ctx.Done():
+		r.c.start(func() { // it is not wanted any more, whether or not anybody waits for that
+			<-r.ended
+			_ = r.leave(ctx)
+		})
 		return r.wrap("deregister", context.Cause(ctx))
 	}
+}
+
+// leave withdraws what run has left behind.
+func (r *registration) leave(ctx context.Context) error {
 	r.mu.Lock()
 	last, loose := r.cur, r.loose && r.left != nil
 	if last == nil {

@@ -92,7 +92,7 @@ type checked struct {
 
 	mu     sync.Mutex
 	closed bool
-	work   sync.WaitGroup // of registrations
+	work   sync.WaitGroup // what goes on for registrations
 }
 
 func (c *checked) Register(ctx context.Context, in registry.Instance) (registry.Registration, error) {
@@ -111,13 +111,9 @@ func (c *checked) Register(ctx context.Context, in registry.Instance) (registry.
 		return fail(context.Cause(ctx))
 	}
 	r := newRegistration(c, in)
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
+	if !c.start(func() { r.run(ctx) }) {
 		return fail(registry.ErrClosed)
 	}
-	c.work.Go(func() { r.run(ctx) })
-	c.mu.Unlock()
 	select {
 	case <-r.first:
 		return r, nil
@@ -129,6 +125,16 @@ func (c *checked) Register(ctx context.Context, in registry.Instance) (registry.
 	default:
 		return fail(r.failure())
 	}
+}
+
+// start starts a goroutine that Close waits for, and reports whether it may.
+func (c *checked) start(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.work.Go(f)
+	}
+	return !c.closed
 }
 
 func (c *checked) Close() error {

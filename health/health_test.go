@@ -308,3 +308,26 @@ func TestOutage(t *testing.T) {
 		}
 	})
 }
+
+// Who has no time to wait for a withdrawal has it made all the same.
+func TestDeregisterWithoutTime(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		r, err := w.reg.Register(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := r.Deregister(ctx); err == nil {
+			t.Error("a withdrawal is confirmed that nobody waited for")
+		}
+		<-r.Done()
+		time.Sleep(time.Second)
+		if w.there(t) != "" {
+			t.Errorf("there is %q", w.there(t))
+		}
+		if err := r.Deregister(t.Context()); err != nil {
+			t.Errorf("once more: %v", err)
+		}
+	})
+}

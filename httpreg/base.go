@@ -34,6 +34,10 @@ func base(users *http.Transport, dialTimeout time.Duration) *http.Transport {
 	//lint:ignore SA1019 a user's Base may have it
 	older := b.Dial
 	b.DialContext = within(dialTimeout, b.DialContext, older)
+	//lint:ignore SA1019 a user's Base may have it
+	if older := b.DialTLS; older != nil || b.DialTLSContext != nil {
+		b.DialTLSContext = within(dialTimeout, b.DialTLSContext, older)
+	}
 	return b
 }
 

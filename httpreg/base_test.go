@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-rollcall/registry"
 	"github.com/go-rollcall/registry/balance"
@@ -82,6 +83,29 @@ func TestOlderDial(t *testing.T) {
 	resp.Body.Close()
 	if n.Load() != 1 {
 		t.Errorf("Base.Dial was called %d times", n.Load())
+	}
+}
+
+// Dial functions of the user's that make TLS themselves have no longer than others.
+func TestHungTLSDial(t *testing.T) {
+	w := newWorld(t)
+	w.dead("a")
+	base := &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://go_servers/", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := w.client(httpreg.Options{Base: base, DialTimeout: 10 * time.Millisecond}).Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("%v, and the request's context: %v", err, ctx.Err())
 	}
 }
 

@@ -2,9 +2,11 @@ package httpreg
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 func newTLS(serverName string) *tls.Config { return &tls.Config{ServerName: serverName} }
@@ -137,26 +139,24 @@ func answered(rc io.ReadCloser, done func(error)) io.ReadCloser {
 		return rc
 	}
 	r := &response{ReadCloser: rc, done: done}
-	if w, ok := rc.(io.Writer); ok { // of a connection that was upgraded
-		return struct {
-			*response
-			io.Writer
-		}{r, w}
+	if w, ok := rc.(io.Writer); ok {
+		return upgraded{r, w}
 	}
 	return r
 }
 
 type response struct {
 	io.ReadCloser
-	once sync.Once
-	done func(error)
+	once   sync.Once
+	done   func(error)
+	closed atomic.Bool // what a Read meets then is nobody's fault
 }
 
 func (r *response) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	switch err {
-	case nil:
-	case io.EOF:
+	switch {
+	case err == nil:
+	case err == io.EOF || r.closed.Load():
 		r.once.Do(func() { r.done(nil) })
 	default:
 		r.once.Do(func() { r.done(err) })
@@ -165,7 +165,22 @@ func (r *response) Read(p []byte) (int, error) {
 }
 
 func (r *response) Close() error {
+	r.closed.Store(true)
 	err := r.ReadCloser.Close()
 	r.once.Do(func() { r.done(nil) })
 	return err
+}
+
+// upgraded is the body of a response that is a connection from then on.
+type upgraded struct {
+	*response
+	io.Writer
+}
+
+// CloseWrite is what net/http's own has, for whoever passes on the end of a stream.
+func (u upgraded) CloseWrite() error {
+	if c, ok := u.ReadCloser.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return fmt.Errorf("httpreg: CloseWrite: %w", http.ErrNotSupported)
 }

@@ -1,8 +1,10 @@
 package httpreg_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -84,5 +86,65 @@ func TestLatencyOfAStream(t *testing.T) {
 	resp.Body.Close()
 	if n := p.node.Load(); n.Latency() != known || n.InFlight() != 0 {
 		t.Errorf("after the stream the latency is %v, and was %v, with %d in flight", n.Latency(), known, n.InFlight())
+	}
+}
+
+// Who closes a stream while he reads it blames nobody; and a stream has two halves.
+func TestStreamClosedByItsReader(t *testing.T) {
+	w := newWorld(t)
+	sent := make(chan string, 1)
+	w.serve("a", func(rw http.ResponseWriter, _ *http.Request) {
+		conn, buf, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: stream\r\n\r\n")
+		b, _ := io.ReadAll(buf)
+		sent <- string(b)
+		_, _ = conn.Read(make([]byte, 1)) // it has nothing to say
+	})
+	w.serve("b", echo)
+	var log bytes.Buffer
+	tr := httpreg.NewTransport(w.reg, &httpreg.Options{
+		Policy:  func() balance.Policy { return inOrder{} },
+		Balance: &balance.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+	})
+	t.Cleanup(func() { tr.Close() })
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://go_servers/", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "stream")
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := resp.Body.(interface {
+		io.ReadWriteCloser
+		CloseWrite() error
+	})
+	read := make(chan error, 1)
+	go func() {
+		_, err := stream.Read(make([]byte, 1))
+		read <- err
+	}()
+	if _, err := io.WriteString(stream, "all"); err != nil {
+		t.Error(err)
+	}
+	if err := stream.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if got := <-sent; got != "all" {
+		t.Errorf("the server got %q", got)
+	}
+	_ = stream.Close()
+	if err := <-read; err == nil {
+		t.Error("a Read of what was closed")
+	}
+	if err := tr.Close(); err != nil || log.Len() > 0 {
+		t.Errorf("%v; %s", err, &log)
 	}
 }
