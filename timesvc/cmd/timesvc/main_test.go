@@ -92,24 +92,29 @@ func TestGetJSON(t *testing.T) {
 	}
 }
 
-// A server that cannot be reached is asked now and then, and named.
-func TestGetNamesWhoFailed(t *testing.T) {
-	url := "mem://" + t.Name()
-	addrs := serveOn(t, url)
+// announceNobody announces an address at which nobody listens, and returns it.
+func announceNobody(t *testing.T, url string) string {
 	reg, err := registry.Open(t.Context(), url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reg.Close()
+	t.Cleanup(func() { reg.Close() })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
-	l.Close()
-	if _, err := reg.Register(t.Context(), registry.Instance{Service: "go_servers", Addr: nobody}); err != nil {
+	defer l.Close()
+	if _, err := reg.Register(t.Context(), registry.Instance{Service: "go_servers", Addr: l.Addr().String()}); err != nil {
 		t.Fatal(err)
 	}
+	return l.Addr().String()
+}
+
+// A server that cannot be reached is asked now and then, and named.
+func TestGetNamesWhoFailed(t *testing.T) {
+	url := "mem://" + t.Name()
+	addrs := serveOn(t, url)
+	nobody := announceNobody(t, url)
 	var stdout, stderr bytes.Buffer
 	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "40", "--interval", "0s", "--output", "json"}, &stdout, &stderr); s != exitOK {
 		t.Errorf("status %d, stderr:\n%s", s, &stderr)
@@ -136,20 +141,7 @@ func TestGetNamesWhoFailed(t *testing.T) {
 // A request that has failed says who was asked, too.
 func TestFailedRequestNamesWhoFailed(t *testing.T) {
 	url := "mem://" + t.Name()
-	reg, err := registry.Open(t.Context(), url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reg.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := l.Addr().String()
-	l.Close()
-	if _, err := reg.Register(t.Context(), registry.Instance{Service: "go_servers", Addr: nobody}); err != nil {
-		t.Fatal(err)
-	}
+	nobody := announceNobody(t, url)
 	var stdout, stderr bytes.Buffer
 	if s := run(t.Context(), []string{"get", "--registry", url, "--requests", "1", "--output", "json"}, &stdout, &stderr); s != exitFailed {
 		t.Errorf("status %d, stderr:\n%s", s, &stderr)
