@@ -250,7 +250,7 @@ var registering = []testCase{
 				}
 			}
 		})
-		if cost := cost(func() { together(func(i int) error { return update(i, "2") }) }); cost > alone+alone/4 { // some are others'
+		if cost := cost(func() { together(func(i int) error { return update(i, "2") }) }); cost > alone {
 			e.Errorf("%d updates cost %d one after the other, and %d at once", n, alone, cost)
 		}
 		w.until(e.h.TTL, "all of them", func(s registry.Snapshot) bool {
